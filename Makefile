@@ -1,0 +1,48 @@
+# README's two commands are `make lab` and `make test`; each does all the set-up it needs on a fresh Debian machine.
+VENV := .venv
+BIN := $(VENV)/bin
+DIR := .lab
+IF ?=
+# A mirror that lacks installer packages (udebs) can be filled from this folder; only the lab and its tests use it.
+export PXEFORGE_LAB_UDEBS ?= $(wildcard ../shared/lab/udebs)
+
+.PHONY: setup check test e2e lab lab-down serve bench wheel clean
+
+setup: .setup-done
+
+.setup-done: setup.cfg pyproject.toml .ci/system-packages
+	bash .ci/system-packages
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+e2e: setup
+	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -s -rs --timeout=4500 tests/e2e
+
+lab: setup
+	$(BIN)/pxeforge lab show --dir $(DIR)
+
+lab-down:
+	$(BIN)/pxeforge lab down --dir $(DIR)
+
+serve: setup
+	@test -n "$(IF)" || { echo "name the interface of the boot network: make serve IF=eth0"; exit 2; }
+	$(BIN)/pxeforge serve --interface $(IF)
+
+bench: setup
+	$(BIN)/python -m bench
+
+wheel: setup
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf build dist .setup-done .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

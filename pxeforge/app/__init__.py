@@ -1,0 +1,1 @@
+"""Settings, assembly and supervision of the running product."""

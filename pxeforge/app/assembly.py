@@ -1,0 +1,65 @@
+"""Puts the product together: data directory, database, keys and the context that every process shares."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from pxeforge.app.settings import BadSettings, Settings
+from pxeforge.servers.interfaces import interface_named
+from pxeforge.services.context import Addresses, Context, load_master_key, write_whole
+from pxeforge.store.database import Database
+
+_SUBFOLDERS = ("images", "cache", "logs", "tls", "agent")
+
+
+def open_data_dir(data_dir: Path) -> None:
+    """Makes the folders (0700: keys and answers live here); raises BadSettings."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in _SUBFOLDERS:
+            (data_dir / name).mkdir(exist_ok=True, mode=0o700)
+    except OSError as problem:
+        raise BadSettings(
+            f"the data directory {data_dir} cannot be made ({problem.strerror}): choose one with --data-dir"
+        ) from None
+
+
+def addresses_of(settings: Settings) -> Addresses:
+    """Our address on the first boot interface; without an interface, what the last `serve` used."""
+    if settings.interfaces:
+        found = interface_named(settings.interfaces[0])
+        return Addresses(
+            boot_address=str(found.address), boot_port=settings.boot_port, agent_port=settings.agent_port,
+            tftp_port=settings.tftp_port,
+        )  # fmt: skip
+    remembered = settings.data_dir / "addresses.json"
+    if remembered.exists():
+        return Addresses(**json.loads(remembered.read_text()))
+    return Addresses(boot_address="127.0.0.1", boot_port=settings.boot_port, agent_port=settings.agent_port)
+
+
+def remember_addresses(settings: Settings, addresses: Addresses) -> None:
+    """So that `pxeforge host explain` and friends tell the truth when no server runs."""
+    text = json.dumps({
+        "boot_address": addresses.boot_address, "boot_port": addresses.boot_port,
+        "agent_port": addresses.agent_port, "tftp_port": addresses.tftp_port,
+    })  # fmt: skip
+    write_whole(settings.data_dir / "addresses.json", text.encode())
+
+
+def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
+    """The context of one process; `upgrade` also brings the database up to this release."""
+    open_data_dir(settings.data_dir)
+    database = Database(settings.data_dir / "pxeforge.db")
+    if upgrade:
+        database.upgrade()
+    return Context(
+        database=database,
+        data_dir=settings.data_dir,
+        operator_dir=settings.operator_dir,
+        addresses=addresses_of(settings),
+        master_key=load_master_key(settings.data_dir),
+        clock=time.time,
+    )

@@ -1,0 +1,152 @@
+"""Settings: flags over environment over pxeforge.toml over defaults; every mistake is one clear sentence."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+DEFAULT_CONFIG = Path("/etc/pxeforge/pxeforge.toml")
+_LISTS = {"interfaces", "dns", "ntp"}
+
+
+class BadSettings(Exception):
+    """A key or value that cannot be used; names where it stands and what is allowed."""
+
+
+class Settings(BaseModel):
+    """Everything `pxeforge serve` can be told. Ports are UDP/TCP numbers, times are seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_dir: Path = Field(Path("/var/lib/pxeforge"), description="where everything is kept")
+    operator_dir: Path = Field(Path("/etc/pxeforge"), description="your own templates and roles; they win")
+    interfaces: tuple[str, ...] = Field((), description="network interfaces of the boot network")
+    dhcp: Literal["proxy", "server", "off"] = Field("proxy", description="proxy: beside your DHCP server, no leases")
+    range: str | None = Field(None, description="FIRST-LAST, addresses to lease in server mode")
+    router: ipaddress.IPv4Address | None = Field(None, description="default: our own address")
+    dns: tuple[ipaddress.IPv4Address, ...] = Field((), description="default: our own address")
+    ntp: tuple[ipaddress.IPv4Address, ...] = Field((), description="time servers; default: none offered")
+    domain: str | None = Field(None, description="DNS domain of the hosts")
+    lease_time_s: int = Field(3600, ge=120, le=30 * 86400)
+    force: bool = Field(False, description="server mode although another DHCP server answers")
+    boot_port: int = Field(8080, ge=1, le=65535)
+    agent_port: int = Field(8442, ge=1, le=65535)
+    admin_listen: str = Field("127.0.0.1:8443", description="ADDRESS:PORT of the web page and API (TLS)")
+    tftp_port: int = Field(69, ge=1, le=65535)
+    syslog_port: int = Field(514, ge=1, le=65535)
+    mirror: str | None = Field(None, description="upstream package mirror, e.g. the URL that apt uses (the default)")
+
+    @field_validator("data_dir", "operator_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        # Children run in /, and a unix socket's URL needs a whole path.
+        return value.absolute()
+
+    @field_validator("range")
+    @classmethod
+    def _range(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_range(value)
+        return value
+
+    @field_validator("admin_listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        split_listen(value)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        if self.dhcp == "server" and self.range is None:
+            raise ValueError("server mode needs addresses to lease: give --range FIRST-LAST (or use --dhcp proxy)")
+        return self
+
+    @property
+    def admin_address(self) -> tuple[str, int]:
+        return split_listen(self.admin_listen)
+
+
+def parse_range(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
+    """`FIRST-LAST`; raises ValueError."""
+    first_text, _, last_text = text.partition("-")
+    try:
+        first, last = ipaddress.IPv4Address(first_text.strip()), ipaddress.IPv4Address(last_text.strip())
+    except ipaddress.AddressValueError:
+        raise ValueError(f"{text!r} is not a range: write FIRST-LAST, e.g. 10.0.0.50-10.0.0.90") from None
+    if last < first:
+        raise ValueError(f"the range {text} ends before it begins")
+    return first, last
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """`ADDRESS:PORT`; raises ValueError."""
+    address, _, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(address.strip("[]"))
+        number = int(port)
+    except ValueError:
+        raise ValueError(f"{text!r} is not ADDRESS:PORT: write e.g. 127.0.0.1:8443") from None
+    if not 0 < number < 65536:
+        raise ValueError(f"port {number} does not exist: use 1 to 65535")
+    return address.strip("[]"), number
+
+
+def load_settings(
+    flags: Mapping[str, Any], *, config: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings in force; raises BadSettings. A `config` that is named must exist, the default one need not."""
+    environment = os.environ if environment is None else environment
+    named = config or (Path(environment["PXEFORGE_CONFIG"]) if environment.get("PXEFORGE_CONFIG") else None)
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, chosen in (
+        (str(named or DEFAULT_CONFIG), _from_file(named)),
+        ("environment", _from_environment(environment)),
+        ("command line", {key: value for key, value in flags.items() if value not in (None, (), [])}),
+    ):
+        for key, value in chosen.items():
+            values[key], origin[key] = value, source
+    try:
+        return Settings(**values)
+    except ValidationError as problem:
+        raise BadSettings(_sentence(problem, origin)) from None
+
+
+def _from_file(named: Path | None) -> dict[str, Any]:
+    path = named or DEFAULT_CONFIG
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named is None:
+            return {}
+        raise BadSettings(f"there is no configuration file {path}: check --config") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise BadSettings(f"the configuration file {path} cannot be read: {problem}") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise BadSettings(f"{path} is not valid TOML: {problem}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in Settings.model_fields:
+        text = environment.get(f"PXEFORGE_{key.upper()}")
+        if text:
+            values[key] = [part.strip() for part in text.split(",")] if key in _LISTS else text
+    return values
+
+
+def _sentence(problem: ValidationError, origin: Mapping[str, str]) -> str:
+    """The first mistake, with the place it stands in and what is allowed."""
+    first = problem.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    where = f" ({origin[key]})" if key in origin else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {key!r}{where}: known are {', '.join(sorted(Settings.model_fields))}"
+    text = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else str(first["msg"])
+    return f"setting {key}{where}: {text}" if key else text

@@ -1,0 +1,226 @@
+"""`pxeforge host …`, `render`, `role`: the hosts and what they get."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from pxeforge.cli.options import json_option
+from pxeforge.cli.output import moment, say, show_json, show_table
+from pxeforge.cli.profiles import parameters_of
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@click.group()
+def host() -> None:
+    """Hosts. HOST is a MAC in any spelling, a UUID, a name or an id prefix."""
+
+
+def duration_s(text: str) -> int:
+    """`90m`, `2h`, `1d` or plain seconds."""
+    match = re.fullmatch(r"(\d+)([smhd]?)", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise click.BadParameter(f"{text!r} is not a duration: write e.g. 90m, 2h or 1d")
+    return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+@host.command("list")
+@click.option("--state", help="Only hosts in this state.")
+@click.option("--tag", help="Only hosts with this tag.")
+@click.option("--role", help="Only hosts with this role.")
+@json_option
+@click.pass_obj
+def list_hosts(session: Any, state: str | None, tag: str | None, role: str | None, as_json: bool) -> None:
+    """List the hosts."""
+    query = {key: value for key, value in (("state", state), ("tag", tag), ("role", role)) if value}
+    rows = session.api.call("GET", "/hosts", query=query)
+    if as_json:
+        return show_json(rows)
+    columns = {
+        "ID": "id", "NAME": "name", "STATE": "state", "MAC": "macs", "ADDRESS": "address", "ROLES": "roles",
+        "SEEN": "seen_at", "AGENT": "agent_seen_at",
+    }  # fmt: skip
+    show_table(rows, columns, empty="No hosts yet: let one netboot, or `pxeforge host add --mac …`.")
+    return None
+
+
+@host.command()
+@click.argument("host")
+@json_option
+@click.pass_obj
+def show(session: Any, host: str, as_json: bool) -> None:
+    """Show one host: identity, state, facts."""
+    found = session.api.call("GET", f"/hosts/{host}")
+    if as_json:
+        return show_json(found)
+    facts = found.pop("facts")
+    for key, value in found.items():
+        if value not in (None, "", [], {}):
+            say(f"{key:>14}  {moment(value) if key.endswith(('_at', '_until')) else value}")
+    for key, value in sorted(facts.items()):
+        say(f"{'fact ' + key:>24}  {value}")
+    return None
+
+
+@host.command()
+@click.option("--mac", "macs", multiple=True, required=True, help="MAC address (repeatable).")
+@click.option("--name", help="Host name.")
+@click.option("--role", "roles", multiple=True, help="Role (repeatable).")
+@click.option("--tag", "tags", multiple=True, help="Tag (repeatable).")
+@click.pass_obj
+def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str, ...], tags: tuple[str, ...]) -> None:
+    """Add a host before it was ever seen, or adopt one that was."""
+    body = {"macs": list(macs), "name": name, "roles": list(roles), "tags": list(tags)}
+    found = session.api.call("POST", "/hosts", body)
+    say(f"host {found['name'] or found['id']} is {found['state']}")
+
+
+@host.command("set")
+@click.argument("host")
+@click.option("--name", help="Host name.")
+@click.option("--tag", "tags", multiple=True, help="Tags (they replace the ones before).")
+@click.option("--loader", type=click.Choice(["auto", "ipxe", "pxelinux"]), help="Boot loader to use.")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.pass_obj
+def set_host(
+    session: Any, host: str, name: str | None, tags: tuple[str, ...], loader: str | None, settings: tuple[str, ...]
+) -> None:
+    """Name a host and set what its answers need (disk='{serial: X}', wipe=true, parameters='{…}')."""
+    body: dict[str, Any] = {"name": name, "loader": loader}
+    if tags:
+        body["tags"] = list(tags)
+    if settings:
+        body["settings"] = parameters_of(settings)
+    found = session.api.call("PATCH", f"/hosts/{host}", body)
+    say(f"host {found['name'] or found['id']} changed")
+
+
+@host.command()
+@click.argument("host")
+@click.pass_obj
+def forget(session: Any, host: str) -> None:
+    """Forget a host (one that is installing is refused)."""
+    session.api.call("DELETE", f"/hosts/{host}")
+    say(f"host {host} forgotten")
+
+
+@host.command()
+@click.argument("host")
+@click.option("--profile", required=True, help="What to install.")
+@click.option("--for", "armed_for", default="2h", show_default=True, help="How long the host stays armed.")
+@click.pass_obj
+def arm(session: Any, host: str, profile: str, armed_for: str) -> None:
+    """Arm a host: its next netboot installs, once. The install disk is wiped."""
+    found = session.api.call("POST", f"/hosts/{host}/arm", {"profile": profile, "for_s": duration_s(armed_for)})
+    say(f"host {found['name'] or found['id']} is armed for {profile} until {moment(found['armed_until'])}")
+
+
+@host.command()
+@click.argument("host")
+@click.pass_obj
+def disarm(session: Any, host: str) -> None:
+    """Disarm a host, or give up its running install."""
+    found = session.api.call("POST", f"/hosts/{host}/disarm")
+    say(f"host {found['name'] or found['id']} is {found['state']}")
+
+
+@host.command()
+@click.argument("host")
+@click.argument("roles", nargs=-1, required=True)
+@click.pass_obj
+def assign(session: Any, host: str, roles: tuple[str, ...]) -> None:
+    """Give roles to a host."""
+    [found] = session.api.call("POST", "/hosts/assign", {"hosts": [host], "roles": list(roles)})
+    say(f"host {found['name'] or found['id']} has the roles {', '.join(found['roles'])}")
+
+
+@host.command()
+@click.argument("host")
+@click.argument("roles", nargs=-1, required=True)
+@click.pass_obj
+def unassign(session: Any, host: str, roles: tuple[str, ...]) -> None:
+    """Take roles away from a host."""
+    found = session.api.call("POST", f"/hosts/{host}/unassign", {"roles": list(roles)})
+    say(f"host {found['name'] or found['id']} has the roles {', '.join(found['roles']) or 'none'}")
+
+
+@host.command()
+@click.argument("host")
+@json_option
+@click.pass_obj
+def timeline(session: Any, host: str, as_json: bool) -> None:
+    """Every event of a host, with the seconds between them."""
+    rows = session.api.call("GET", f"/hosts/{host}/timeline")
+    if as_json:
+        return show_json(rows)
+    for row in rows:
+        say(f"{moment(row['at'])} {'+' + format(row['since_s'], '.1f'):>9} s  {row['source']:<9} {row['message']}")
+    if not rows:
+        say("Nothing has happened to this host yet.")
+    return None
+
+
+@host.command()
+@click.argument("host")
+@json_option
+@click.pass_obj
+def explain(session: Any, host: str, as_json: bool) -> None:
+    """What this host would get if it netbooted now, and why; no host needed."""
+    found = session.api.call("GET", f"/hosts/{host}/explain")
+    if as_json:
+        return show_json(found)
+    say(f"decision  {found['decision']}: {found['reason']}\nloader    {found['loader']}")
+    for name, text in found["files"].items():
+        say(f"--- {name}\n{text.rstrip()}")
+    return None
+
+
+@click.command()
+@click.argument("host")
+@click.argument("what", type=click.Choice(["menu", "answers", "late", "disks", "early"]))
+@click.option("--profile", help="As if armed for this profile.")
+@click.pass_obj
+def render(session: Any, host: str, what: str, profile: str | None) -> None:
+    """Print what a host would be given (tokens are left out)."""
+    found = session.api.call("GET", f"/hosts/{host}/render/{what}", query={"profile": profile} if profile else None)
+    say(found["text"].rstrip())
+
+
+@click.group()
+def role() -> None:
+    """What a host can become."""
+
+
+@role.command("list")
+@json_option
+@click.pass_obj
+def list_roles(session: Any, as_json: bool) -> None:
+    """List the roles."""
+    rows = session.api.call("GET", "/roles")
+    if as_json:
+        return show_json(rows)
+    show_table(rows, {"NAME": "name", "REQUIRES": "requires", "SUMMARY": "summary"}, empty="No roles found.")
+    return None
+
+
+@role.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def show_role(session: Any, name: str, as_json: bool) -> None:
+    """Show one role with its variables."""
+    rows = [row for row in session.api.call("GET", "/roles") if row["name"] == name]
+    if not rows:
+        raise click.UsageError(f"there is no role {name!r}: see `pxeforge role list`")
+    if as_json:
+        return show_json(rows[0])
+    say(f"{name}: {rows[0]['summary']}")
+    for variable in rows[0]["variables"]:
+        say(f"  {variable['name']} ({variable['type']}, default {variable['default']!r}): {variable['help']}")
+    return None
+
+
+COMMANDS = (host, render, role)

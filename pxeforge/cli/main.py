@@ -1,0 +1,93 @@
+"""`pxeforge`: the command line. Errors are one sentence on stderr; exit 0 done, 1 failed, 2 usage."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+import pxeforge
+from pxeforge.app.settings import BadSettings, Settings, load_settings
+from pxeforge.cli.transport import Api, Refusal, open_api
+
+
+@dataclass(slots=True)
+class Session:
+    """What the global options chose; the API is opened at the first call."""
+
+    flags: dict[str, Any]
+    config: Path | None
+    server: str | None
+    login: tuple[str, str] | None
+    verify: str | bool
+    _api: Api | None = None
+
+    def settings(self, **more: Any) -> Settings:
+        return load_settings({**self.flags, **more}, config=self.config)
+
+    @property
+    def api(self) -> Api:
+        if self._api is None:
+            self._api = open_api(self.settings(), self.server, self.login, self.verify)
+        return self._api
+
+
+class Group(click.Group):
+    """Turns what a person can mend into one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from pxeforge.servers.datagram import CannotListen
+        from pxeforge.servers.interfaces import NoInterface
+        from pxeforge.services.image_import import ImportProblem
+        from pxeforge.services.problems import Problem
+
+        try:
+            return super().invoke(ctx)
+        except (Refusal, BadSettings, Problem, ImportProblem, CannotListen, NoInterface) as problem:
+            click.echo(f"pxeforge: {problem}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pxeforge.__version__)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Configuration file (default /etc/pxeforge/pxeforge.toml)."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where everything is kept (default /var/lib/pxeforge)."
+)
+@click.option(
+    "--server", metavar="URL", envvar="PXEFORGE_SERVER", help="Talk to a server elsewhere, e.g. https://10.0.0.1:8443."
+)
+@click.option("--user", envvar="PXEFORGE_USER", help="User for --server (its password comes from PXEFORGE_PASSWORD).")
+@click.option("--ca", type=click.Path(exists=True), envvar="PXEFORGE_CA", help="Certificate to trust for --server.")
+@click.pass_context
+def main(
+    context: click.Context,
+    config: Path | None,
+    data_dir: Path | None,
+    server: str | None,
+    user: str | None,
+    ca: str | None,
+) -> None:
+    """From bare racks to a running cloud, beside the DHCP server you already have."""
+    import os
+
+    login = (user, os.environ.get("PXEFORGE_PASSWORD", "")) if user else None
+    flags = {"data_dir": data_dir} if data_dir else {}
+    context.obj = Session(flags=flags, config=config, server=server, login=login, verify=ca or True)
+
+
+def _attach() -> None:
+    """The commands live in their own modules, by what they are about."""
+    from pxeforge.cli import accounts, hosts, images, lab, profiles, runs, serve
+
+    for module in (serve, images, profiles, hosts, runs, accounts, lab):
+        for command in module.COMMANDS:
+            main.add_command(command)
+
+
+_attach()

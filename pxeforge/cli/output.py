@@ -1,0 +1,56 @@
+"""How the CLI shows things: tables for people, JSON for scripts, times as a person says them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def show_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2, sort_keys=True)
+    sys.stdout.write("\n")
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str) -> None:
+    """`columns`: heading → key. `empty` is what is said, with the next step, when there are no rows."""
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    if not rows:
+        console.print(Text(empty))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns:
+        table.add_column(heading, overflow="fold", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        table.add_row(*[Text(_cell(key, row.get(key))) for key in columns.values()])
+    console.print(table)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if key.endswith(("_at", "_until")) and isinstance(value, int | float):
+        return moment(value)
+    if key.endswith("_bytes"):
+        return f"{value / 1e6:.0f} MB"
+    return str(value)
+
+
+def moment(at: float) -> str:
+    """Local time; with the date when it is not today."""
+    then = datetime.datetime.fromtimestamp(at)
+    today = datetime.datetime.now()
+    return then.strftime("%H:%M:%S" if then.date() == today.date() else "%Y-%m-%d %H:%M")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

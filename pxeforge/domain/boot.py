@@ -1,0 +1,68 @@
+"""The boot decision: what a host gets when it netboots. Silence or local boot unless it is armed."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from pxeforge.domain.firmware import Firmware
+from pxeforge.domain.lifecycle import HostState
+from pxeforge.domain.mac import MacAddress
+
+
+class Boot(enum.Enum):
+    """The two things a netbooting host can be told."""
+
+    LOCAL = "local"  # proxy mode: silence; server mode: a lease without a boot file
+    INSTALL = "install"
+
+
+class LoaderChoice(enum.Enum):
+    """Which boot loader a profile or host asks for; AUTO picks by firmware."""
+
+    AUTO = "auto"
+    IPXE = "ipxe"
+    PXELINUX = "pxelinux"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootRequest:
+    """A netbooting firmware as seen in one DHCP message."""
+
+    mac: MacAddress
+    firmware: Firmware
+    is_ipxe: bool = False
+    uuid: str | None = None  # option 97, lower case with dashes
+    vendor_class: str = ""  # option 60
+    interface: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownHost:
+    """What the decision needs to know of a host."""
+
+    state: HostState
+    armed_until: float | None  # unix seconds
+    loader: LoaderChoice = LoaderChoice.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootDecision:
+    """What to do and why (the reason is shown in the timeline and by `host explain`)."""
+
+    boot: Boot
+    reason: str
+    loader: LoaderChoice = LoaderChoice.AUTO
+
+
+def decide_boot(request: BootRequest, host: KnownHost | None, now: float) -> BootDecision:
+    """Only a host that is armed, in time and on a firmware we have a loader for is offered an installer."""
+    if host is None:
+        return BootDecision(boot=Boot.LOCAL, reason="unknown host: it is never offered an installer")
+    if host.state not in (HostState.ARMED, HostState.BOOTING):
+        return BootDecision(boot=Boot.LOCAL, reason=f"host is {host.state.value}, not armed")
+    if host.armed_until is None or now >= host.armed_until:
+        return BootDecision(boot=Boot.LOCAL, reason="the time for which the host was armed is over: arm it again")
+    if request.firmware is not Firmware.BIOS and not request.is_ipxe:
+        return BootDecision(boot=Boot.LOCAL, reason=f"no boot loader for {request.firmware.value} firmware yet")
+    return BootDecision(boot=Boot.INSTALL, reason="host is armed", loader=host.loader)

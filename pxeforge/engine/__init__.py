@@ -1,0 +1,1 @@
+"""Roles and blueprints to a plan of tasks; pure."""

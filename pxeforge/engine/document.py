@@ -1,0 +1,138 @@
+"""A YAML document that remembers the line of every value, so that an error can name file, line and fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+Location = tuple[str | int, ...]
+_DEEPEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong in a file; `line` counts from 1."""
+
+    file: str
+    line: int
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}: {self.fix}"
+
+
+class DocumentProblem(Exception):
+    """A file cannot be used; `findings` holds all that is wrong, in the order of lines."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(sorted(findings, key=lambda finding: (finding.file, finding.line)))
+        super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Plain data (dict, list, scalars) and the line of every location in it."""
+
+    file: str
+    data: Any
+    lines: Mapping[Location, int] = field(repr=False)
+
+    def line(self, location: Sequence[str | int]) -> int:
+        """The line of the location, or of the nearest thing around it that exists."""
+        parts = tuple(location)
+        while parts and parts not in self.lines:
+            parts = parts[:-1]
+        return self.lines.get(parts, 1)
+
+    def finding(self, location: Sequence[str | int], message: str, fix: str) -> Finding:
+        return Finding(self.file, self.line(location), message, fix)
+
+
+def parse_document(text: str, file: str) -> Document:
+    """Reads one YAML mapping; raises DocumentProblem (bad YAML, a key given twice, no mapping at the top)."""
+    loader: yaml.SafeLoader | None = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        lines: dict[Location, int] = {}
+        data = None if node is None else _build(loader, node, (), lines, file)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise DocumentProblem([Finding(file, line, f"not YAML ({error.problem})", "correct the line")]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DocumentProblem([Finding(file, 1, f"not YAML ({reason})", "correct the file")]) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if not isinstance(data, dict):
+        raise DocumentProblem([Finding(file, 1, "the file holds no keys", "write `key: value` lines")])
+    return Document(file, data, lines)
+
+
+def _build(loader: yaml.SafeLoader, node: yaml.Node, at: Location, lines: dict[Location, int], file: str) -> Any:
+    line = node.start_mark.line + 1
+    lines[at] = line
+    if len(at) > _DEEPEST:
+        raise DocumentProblem([Finding(file, line, "nested too deeply", "write it flatter, without recursive aliases")])
+    if isinstance(node, yaml.MappingNode):
+        return _build_mapping(loader, node, at, lines, file)
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(loader, child, (*at, index), lines, file) for index, child in enumerate(node.value)]
+    value: Any = loader.construct_object(node)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return node.value  # dates and binary stay the text that was written
+
+
+def _build_mapping(
+    loader: yaml.SafeLoader, node: yaml.MappingNode, at: Location, lines: dict[Location, int], file: str
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+            raise DocumentProblem([Finding(file, line, "a key must be plain text", "write `name: value`")])
+        key = str(key_node.value)
+        if key in result:
+            raise DocumentProblem([Finding(file, line, f"{key!r} is given twice", "keep one of them")])
+        result[key] = _build(loader, value_node, (*at, key), lines, file)
+        lines[(*at, key)] = line
+    return result
+
+
+def findings_of(
+    document: Document,
+    error: ValidationError,
+    prefix: Location = (),
+    is_open: Callable[[object], bool] = lambda _: False,
+) -> list[Finding]:
+    """The findings behind a pydantic error, each with its line and a fix.
+
+    Values for which `is_open` holds may still become right: only keys that are missing or unknown count there.
+    """
+    found = []
+    items = error.errors(include_url=False)
+    around = {item["loc"][:depth] for item in items for depth in range(1, len(item["loc"]))}
+    for item in items:
+        if item["type"] not in ("missing", "extra_forbidden") and (item["loc"] in around or is_open(item["input"])):
+            continue  # a list with a wrong item is also reported as too short: the item is what is wrong
+        where = (*prefix, *item["loc"])
+        name = ".".join(str(part) for part in item["loc"]) or "the value"
+        kind = item["type"]
+        if kind == "missing":
+            found.append(document.finding(where, f"{name} is missing", "add it"))
+        elif kind == "extra_forbidden":
+            found.append(document.finding(where, f"{name} is no known key", "correct its spelling or remove it"))
+        else:
+            reason = item["msg"].removeprefix("Value error, ")
+            shown = repr(item["input"])
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            found.append(document.finding(where, f"{name} is {shown}", reason[:1].lower() + reason[1:]))
+    return found

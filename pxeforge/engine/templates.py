@@ -1,0 +1,104 @@
+"""The strict sandbox in which role templates are rendered: an unknown name is an error, attributes are read-only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+_WHOLE_EXPRESSION = re.compile(r"\A\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*\Z", re.DOTALL)
+_MARKS = ("{{", "{%", "{#")
+
+
+class TemplateProblem(Exception):
+    """A template cannot be rendered; the message says why in one sentence."""
+
+
+class Namespace:
+    """Named values for templates: `ns.key` and `ns["key"]`, no methods that could hide a key."""
+
+    __slots__ = ("_values", "_what")
+
+    def __init__(self, what: str, values: Mapping[str, Any]) -> None:
+        self._what = what
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: {', '.join(sorted(self._values)) or 'empty'}>"
+
+
+def is_template(text: str) -> bool:
+    """Whether the text has anything to render."""
+    return any(mark in text for mark in _MARKS)
+
+
+class TemplateEngine:
+    """Compiles each source once; not for use by several threads at a time."""
+
+    def __init__(self) -> None:
+        self._environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined,
+            autoescape=False,
+            keep_trailing_newline=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._compiled: dict[str, Any] = {}
+        self._names: dict[str, frozenset[str]] = {}
+
+    def names(self, source: str) -> frozenset[str]:
+        """The top-level values the source asks for; raises TemplateProblem when it does not parse."""
+        if source not in self._names:
+            try:
+                tree = self._environment.parse(source)
+            except TemplateError as error:
+                raise TemplateProblem(_reason(error)) from None
+            self._names[source] = frozenset(meta.find_undeclared_variables(tree))
+        return self._names[source]
+
+    def render(self, source: str, values: Mapping[str, Any]) -> str:
+        """The text with all values filled in; raises TemplateProblem."""
+        try:
+            if source not in self._compiled:
+                self._compiled[source] = self._environment.from_string(source)
+            return str(self._compiled[source].render(values))
+        except Exception as error:  # a template is foreign code: whatever it does is its problem, not ours
+            raise TemplateProblem(_reason(error)) from None
+
+    def evaluate(self, source: str, values: Mapping[str, Any]) -> Any:
+        """Like render, but a source that is one `{{ expression }}` keeps the type of its value."""
+        whole = _WHOLE_EXPRESSION.match(source)
+        if whole is None:
+            return self.render(source, values)
+        key = "\0" + source
+        try:
+            if key not in self._compiled:
+                expression = whole.group(1).strip()
+                self._compiled[key] = self._environment.compile_expression(expression, undefined_to_none=False)
+            value = self._compiled[key](**values)
+            if isinstance(value, StrictUndefined):
+                value._fail_with_undefined_error()
+        except Exception as error:
+            raise TemplateProblem(_reason(error)) from None
+        return value
+
+
+def _reason(error: BaseException) -> str:
+    line = getattr(error, "lineno", None)
+    text = str(error) or type(error).__name__
+    return f"template line {line}: {text}" if line else text

@@ -1,0 +1,1 @@
+"""Virtual racks on one computer."""

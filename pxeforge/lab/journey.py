@@ -1,0 +1,197 @@
+"""The whole way on real parts: power-on, discovery, arming, debian-installer, callback, roles, deploy, verify.
+
+Each step raises JourneyFailed with what was seen; `Journey.run` takes them in order. The same steps are `make lab`
+(to watch) and `make e2e` (to prove).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pxeforge.app.assembly import open_context
+from pxeforge.app.settings import load_settings
+from pxeforge.lab.keeper import IMAGE, lab_mac
+from pxeforge.lab.qemu import Machine
+from pxeforge.lab.session import Lab
+from pxeforge.lab.stages import marks_of, table
+from pxeforge.services import installs
+
+HOST = "n1"
+PROFILE = IMAGE
+ROLES = ("base", "mariadb")
+_BOOT_S = 300
+_INSTALL_S = 3600
+_SILENCE_S = 900  # an installer that says nothing for so long hangs
+# A key nobody has the other half of: the lab is looked at through its agent and its console.
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGyGZRyPyQjKZBTCzBVBDa0wN7GVrCrDDQqZ8pPXk5mv lab"
+
+
+class JourneyFailed(Exception):
+    """A step did not end as it must; the message tells what was seen last."""
+
+
+class Journey:
+    """One machine of a lab on its way; `say` gets a line whenever something happens."""
+
+    def __init__(self, lab: Lab, say: Callable[[str], None], number: int = 1) -> None:
+        self.lab, self.say = lab, say
+        self.mac = str(lab_mac(number))
+        self.machine: Machine = lab.machine(number, fresh_disk=True)
+        self.started_at = time.time()
+        self._told = 0
+
+    def run(self) -> None:
+        """All steps; ends with the table of stages."""
+        self.discover()
+        self.arm()
+        self.install()
+        self.token_is_dead()
+        self.boot_installed()
+        self.deploy()
+        self.verify()
+        self.deploy_again()
+        self.say(self.stages())
+
+    # ------------------------------------------------------------------ steps
+
+    def discover(self) -> None:
+        """An unknown machine netboots: it is sent to its disk and appears as discovered."""
+        self.say("power on: an unknown machine netboots")
+        self.machine.start()
+        self._wait(lambda: self._host_or_none() is not None, _BOOT_S, "the machine was never seen on the wire")
+        self._expect_state("discovered")
+        self._wait(lambda: self._seen("netboot"), 60, "no boot decision in the timeline")
+        if any(event["data"].get("decision") == "install" for event in self._timeline()):
+            raise JourneyFailed("an unknown machine was offered an installer")
+        time.sleep(5)
+        self.machine.power_off()
+
+    def arm(self) -> None:
+        """The operator names it, prepares the profile and arms it."""
+        args = " ".join(["mitigations=off", *self.lab.facts["installer_args"]])
+        self.lab.pxeforge(
+            "profile", "set", PROFILE, "light=true", "kernel_package=linux-image-cloud-amd64", "domain=lab",
+            "console=ttyS0,115200n8", "power_action=poweroff", f"kernel_args={args}",
+            f"accounts=[{{name: ops, ssh_keys: ['{_KEY}'], sudo: true}}]",
+        )  # fmt: skip
+        self.lab.pxeforge("host", "set", self.mac, "--name", HOST)
+        self.say(self.lab.pxeforge("host", "arm", HOST, "--profile", PROFILE).stdout.strip())
+
+    def install(self) -> None:
+        """The next netboot installs; the machine powers itself off at the end, registered and disarmed."""
+        self.say("power on: the armed machine netboots into the installer")
+        self.machine.start()
+        if not self.machine.wait_power_off(_INSTALL_S, self._watch_install):
+            raise JourneyFailed(f"the installer did not end in {_INSTALL_S} s: {self._last_words()}")
+        self._tell()
+        self._expect_state("registered")
+        facts = self.lab.json("host", "show", HOST)
+        for key in ("uuid", "serial", "address"):
+            if not facts[key]:
+                raise JourneyFailed(f"the registration told no {key}: {facts}")
+        known = facts["facts"]
+        for key in ("cpu", "ram_bytes", "disks", "nics", "ssh_host_keys"):
+            if not known.get(key):
+                raise JourneyFailed(f"the registration told no {key}: {known}")
+        self.say(f"registered: {len(known['ssh_host_keys'])} SSH host keys, {known['ram_bytes'] // 2**20} MiB of RAM")
+
+    def token_is_dead(self) -> None:
+        """The registration token opens nothing a second time, and the attempt is in the timeline."""
+        settings = load_settings({"data_dir": self.lab.data_dir})
+        attempt = self.lab.json("host", "show", HOST)["attempt"]["id"]
+        token = installs.token_of(open_context(settings), attempt, "installer")
+        url = f"http://{self.lab.facts['address']}:8080/installer/{token}/register"
+        thief = ["-H", "Content-Type: application/json", "-d", json.dumps({"hostname": "thief"}), url]
+        code = self.lab.rack().run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *thief]).stdout
+        if code != "403" or not self._seen("token_refused"):
+            raise JourneyFailed(f"a used token was answered with {code}, not refused and logged")
+        self.say("a second use of the registration token: refused (403) and logged")
+
+    def boot_installed(self) -> None:
+        """Netboots first, gets no installer, boots its disk; its agent connects."""
+        before = len(self._timeline())
+        self.say("power on: the installed machine netboots first")
+        self.machine.start()
+        if not self.machine.wait_console("login:", 2 * _BOOT_S, self._tell):
+            raise JourneyFailed(f"no login prompt: {self.machine.console_text()[-800:]}")
+        self._wait(lambda: self._seen("agent_connected"), _BOOT_S, "the agent did not connect")
+        new = self._timeline()[before:]
+        netboots = [event for event in new if event["kind"] == "netboot"]
+        if not netboots or any(event["data"]["decision"] != "local" for event in netboots):
+            raise JourneyFailed(f"the installed machine was not sent to its disk: {netboots}")
+        if any(event["kind"] in ("menu_fetched", "answers_fetched") for event in new):
+            raise JourneyFailed("a second install began")
+        self._tell()
+
+    def deploy(self) -> None:
+        """Roles by the CLI, the plan shown, the deploy run."""
+        self.lab.pxeforge("host", "assign", HOST, *ROLES)
+        self.say(self.lab.pxeforge("plan").stdout.rstrip())
+        self.say(self.lab.pxeforge("deploy", timeout_s=1800).stdout.rstrip())
+        self._expect_state("ready")
+
+    def verify(self) -> None:
+        """Real operations prove the services."""
+        self.say(self.lab.pxeforge("verify", timeout_s=600).stdout.rstrip())
+
+    def deploy_again(self) -> None:
+        """A second deploy changes nothing."""
+        run = self.lab.json("deploy")
+        if set(run["counts"]) != {"ok"}:
+            raise JourneyFailed(f"the second deploy changed something: {run['counts']}")
+        self.say(f"a second deploy changed nothing: {run['counts']['ok']} tasks ok")
+
+    def stages(self) -> str:
+        """Where the time went."""
+        return table(marks_of(self._timeline()), self.started_at, time.time(), "the whole way")
+
+    # ------------------------------------------------------------------ looking
+
+    def _host_or_none(self) -> dict[str, Any] | None:
+        return next((host for host in self.lab.json("host", "list") if self.mac in host["macs"]), None)
+
+    def _expect_state(self, state: str) -> None:
+        host = self._host_or_none()
+        if host is None or host["state"] != state:
+            raise JourneyFailed(f"the host should be {state}, not {host and host['state']}: {self._last_words()}")
+        self.say(f"the host is {state}")
+
+    def _timeline(self) -> list[dict[str, Any]]:
+        return self.lab.timeline(self.mac)
+
+    def _seen(self, kind: str) -> bool:
+        return any(event["kind"] == kind for event in self._timeline())
+
+    def _wait(self, condition: Callable[[], bool], limit_s: float, otherwise: str) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise JourneyFailed(
+                    f"{otherwise} (waited {limit_s:.0f} s); console: {self.machine.console_text()[-400:]}"
+                )
+            time.sleep(2)
+
+    def _tell(self) -> None:
+        events = self._timeline()
+        for event in events[self._told :]:
+            self.say(f"  {event['source']}: {event['message']}")
+        self._told = len(events)
+
+    def _watch_install(self) -> None:
+        # Asking costs a process: now and then is enough, the machine needs the processor.
+        if int(time.monotonic()) % 10:
+            return
+        self._tell()
+        events = self._timeline()
+        if events and time.time() - events[-1]["at"] > _SILENCE_S:
+            raise JourneyFailed(f"the installer has been silent for {_SILENCE_S} s: {self._last_words()}")
+        host = self._host_or_none()
+        if host is not None and host["state"] == "failed":
+            raise JourneyFailed(f"the install failed: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        events = [f"{event['source']}: {event['message']}" for event in self._timeline()[-5:]]
+        return f"timeline ends with {events}; console ends with {self.machine.console_text()[-600:]!r}"

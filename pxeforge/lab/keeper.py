@@ -1,0 +1,207 @@
+"""Keeps one virtual rack alive: namespace, relay to the mirror, `pxeforge serve`, a way in for the browser.
+
+Started in the background by `pxeforge lab up`; everything it made goes away when it gets SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pxeforge.domain.mac import MacAddress
+from pxeforge.lab.mirror import apt_mirrors
+from pxeforge.lab.newer_qemu import find_qemu
+from pxeforge.lab.rack import Rack, remove_stale
+from pxeforge.lab.relay import Relay, serving
+from pxeforge.lab.site_dhcp import SiteDhcp
+from pxeforge.lab.udebs import LEAN_CHOICE, fill, udebs_dir_from_environment
+from pxeforge.services.context import write_whole
+
+IMAGE = "debian-13"
+SUITE = "trixie"
+RANGE = (50, 90)  # host numbers of the rack's subnet that are leased
+STATUS = "lab.json"
+
+
+def lab_mac(number: int) -> MacAddress:
+    """52:54:00 is QEMU's own prefix."""
+    return MacAddress(bytes([0x52, 0x54, 0x00, 0x77, number // 256, number % 256]))
+
+
+def keep(folder: Path, *, hosts: int, beside: str, admin_port: int, name: str, cache: Path) -> None:
+    """Builds everything, writes `lab.json`, waits for SIGTERM. Raises what the parts raise, with their sentence."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    folder.mkdir(parents=True, exist_ok=True)
+    status = folder / STATUS
+    status.unlink(missing_ok=True)
+    remove_stale(f"{name}-")
+    say(f"QEMU: {'.'.join(map(str, find_qemu(cache).version))}")
+    with contextlib.ExitStack() as stack:
+        relay_socket = stack.enter_context(_relay(folder, cache))
+        upstream = f"http+unix://{quote(str(relay_socket), safe='')}/debian"
+        image = _import_image(folder / "data", upstream)
+        mode, kernel_args = _fill_udebs(folder / "overlay", image)
+        rack = stack.enter_context(Rack(name))
+        taps = {number: rack.add_tap(number) for number in range(1, hosts + 1)}
+        site = None
+        if beside == "dnsmasq":
+            site = SiteDhcp(rack.add_site(), folder)
+            site.start()
+            stack.callback(site.stop)
+        password = stack.enter_context(_server(rack, folder, upstream, server_mode=site is None))
+        url = stack.enter_context(_way_in(rack, folder, admin_port))
+        facts: dict[str, Any] = {
+            "pid": os.getpid(), "namespace": rack.name, "address": str(rack.address), "data_dir": str(folder / "data"),
+            "admin_url": url, "admin_user": "admin", "admin_password": password, "beside": beside, "udebs": mode,
+            "installer_args": kernel_args, "cache": str(cache),
+            "hosts": [
+                {"number": n, "mac": str(lab_mac(n)), "tap": tap, "disk": str(folder / f"host{n}.img")}
+                for n, tap in taps.items()
+            ],
+        }  # fmt: skip
+        write_whole(status, json.dumps(facts, indent=2).encode(), mode=0o600)
+        stack.callback(status.unlink, missing_ok=True)
+        say("lab is up")
+        stop.wait()
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _relay(folder: Path, cache: Path) -> Iterator[Path]:
+    """The only way from the rack to the mirror: a unix socket, served from the host's namespace."""
+    path = folder / "relay.sock"
+    relay = Relay(
+        path, apt_mirrors(), overlay=folder / "overlay", cache=cache / "mirror", log=folder / "relay.log"
+    )  # fmt: skip
+    with serving(relay):
+        yield path
+
+
+def _import_image(data_dir: Path, upstream: str) -> Path:
+    """Imports over the relay, as an operator would; returns the image's folder."""
+    command = [
+        sys.executable,
+        "-m",
+        "pxeforge",
+        "--data-dir",
+        str(data_dir),
+        "image",
+        "import",
+        IMAGE,
+        "--mirror",
+        upstream,
+    ]
+    subprocess.run(command, check=True, stdout=sys.stdout, stderr=sys.stderr)
+    return sorted((data_dir / "images" / IMAGE).glob("*/image.json"))[-1].parent
+
+
+def _fill_udebs(overlay: Path, image: Path) -> tuple[str, list[str]]:
+    """What the mirror lacks is laid over it; says loudly when nothing helps."""
+    overlay.mkdir(parents=True, exist_ok=True)
+    result = fill(
+        apt_mirrors()["debian"],
+        udebs_dir_from_environment(SUITE),
+        overlay,
+        SUITE,
+        image / "initrd.gz",
+        chosen=LEAN_CHOICE,
+    )
+    say(f"udebs: {result.mode.value}: {result.summary}")
+    result.require()
+    return result.mode.value, list(result.kernel_args)
+
+
+@contextlib.contextmanager
+def _server(rack: Rack, folder: Path, upstream: str, *, server_mode: bool) -> Iterator[str]:
+    """`pxeforge serve` in the namespace; gives the one-time admin password (empty when it was given out before)."""
+    net = rack.subnet
+    mode = ["--dhcp", "server", "--range", f"{net[RANGE[0]]}-{net[RANGE[1]]}"] if server_mode else ["--dhcp", "proxy"]
+    command = [
+        sys.executable, "-m", "pxeforge", "serve", "--data-dir", str(folder / "data"), "--interface", rack.bridge,
+        *mode, "--mirror", upstream, "--domain", "lab",
+    ]  # fmt: skip
+    log = folder / "serve.log"
+    with log.open("wb") as stream:
+        process = rack.popen(command, stdout=stream, stderr=stream)
+    deadline = time.monotonic() + 90
+    while "pxeforge is ready" not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"pxeforge serve did not start: {log.read_text(errors='replace').strip()[-2000:]}")
+        time.sleep(0.2)
+    try:
+        yield _remembered_password(folder, log.read_text(errors="replace"))
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+
+
+def _remembered_password(folder: Path, said: str) -> str:
+    """A lab that comes up again on its data directory has the password it had at first."""
+    path = folder / "admin-password"
+    if "with the password " in said:
+        write_whole(path, said.split("with the password ")[1].split()[0].encode(), mode=0o600)
+    return path.read_text() if path.exists() else ""
+
+
+@contextlib.contextmanager
+def _way_in(rack: Rack, folder: Path, admin_port: int) -> Iterator[str]:
+    """A forwarder on the host's loopback to the admin plane inside; gives its URL."""
+    command = [
+        sys.executable, "-m", "pxeforge.lab.port_forward", "--netns", rack.name,
+        "--listen", f"127.0.0.1:{admin_port}", "--to", "127.0.0.1:8443",
+    ]  # fmt: skip
+    with (folder / "way-in.log").open("wb") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
+    try:
+        line = process.stdout.readline().decode() if process.stdout else ""
+        if not line:
+            raise RuntimeError(
+                f"port {admin_port} on the host's loopback cannot be used: choose another (--admin-port)"
+            )
+        yield f"https://{line.split()[1]}/"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m pxeforge.lab.keeper", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--hosts", type=int, default=1)
+    parser.add_argument("--beside", choices=("none", "dnsmasq"), default="none")
+    parser.add_argument("--admin-port", type=int, default=8443)
+    parser.add_argument("--name", default="pxeforge-lab")
+    options = parser.parse_args()
+    try:
+        keep(
+            options.dir.resolve(), hosts=options.hosts, beside=options.beside, admin_port=options.admin_port,
+            name=options.name, cache=options.cache.resolve(),
+        )  # fmt: skip
+    except Exception as problem:
+        sys.stdout.flush()
+        say(f"the lab did not come up: {problem}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

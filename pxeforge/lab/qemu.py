@@ -1,0 +1,186 @@
+"""A machine of the lab: a QEMU process on a tap of the rack, booting from its NIC first and then from its disk."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+import uuid as uuids
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pxeforge.domain.firmware import Firmware
+from pxeforge.domain.mac import MacAddress
+from pxeforge.lab import qmp
+from pxeforge.lab.rack import Rack, stop
+
+# No keyboard controller and no SATA: d-i then installs no keyboard packages and probes no empty ports. -nodefaults
+# leaves the display out as well: with bochs graphics d-i makes the initramfs once more at the end.
+_MACHINE = "q35,i8042=off,sata=off"
+
+
+class MachineError(Exception):
+    """QEMU did not start or ended in an unexpected way; the message shows what it said."""
+
+
+def make_disk(path: Path, size_gb: int = 8) -> None:
+    """An empty sparse raw disk; replaces one that exists."""
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size_gb * 2**30)
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """One machine; console, control socket and QEMU's own words are files next to the disk.
+
+    `qemu` is the command that find_qemu returns. TCG with one vCPU: a second one makes emulation slower.
+    """
+
+    rack: Rack
+    tap: str
+    mac: MacAddress
+    disk: Path
+    qemu: Sequence[str]
+    memory_mb: int = 1536
+    firmware: Firmware = Firmware.BIOS
+    uuid: uuids.UUID = field(default_factory=uuids.uuid4)
+    serial: str = "LAB0001"
+    manufacturer: str = "pxeforge"
+    product: str = "lab machine"
+    no_reboot: bool = False  # True: a reboot of the guest ends QEMU
+    extra_args: Sequence[str] = ()
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.firmware is not Firmware.BIOS:
+            raise MachineError(f"the lab has no {self.firmware.value} machines yet: use {Firmware.BIOS.value}")
+
+    @property
+    def console(self) -> Path:
+        """What the guest wrote to its first serial port since start()."""
+        return self.disk.with_suffix(".console")
+
+    @property
+    def control(self) -> Path:
+        return self.disk.with_suffix(".qmp")
+
+    @property
+    def words(self) -> Path:
+        """QEMU's own error output."""
+        return self.disk.with_suffix(".qemu")
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def command(self) -> list[str]:
+        """The command line, without the namespace in front."""
+        identity = {
+            "manufacturer": self.manufacturer,
+            "product": self.product,
+            "serial": self.serial,
+            "uuid": str(self.uuid),
+        }
+        # A comma inside a value of a QEMU option is written twice.
+        smbios = ",".join(f"{key}={_quoted(value)}" for key, value in identity.items())
+        return [
+            *self.qemu,
+            *("-name", _quoted(self.serial), "-machine", _MACHINE, "-accel", "tcg", "-cpu", "max", "-smp", "1"),
+            *("-m", str(self.memory_mb), "-display", "none", "-monitor", "none", "-nodefaults"),
+            *("-smbios", f"type=1,{smbios}", "-device", "virtio-rng-pci"),
+            *("-drive", f"file={_quoted(self.disk)},if=none,id=disk,format=raw,cache=unsafe,discard=unmap"),
+            *("-device", f"virtio-blk-pci,drive=disk,serial={_quoted(self.serial)},bootindex=2"),
+            *("-netdev", f"tap,id=nic,ifname={self.tap},script=no,downscript=no"),
+            *("-device", f"virtio-net-pci,netdev=nic,mac={self.mac},bootindex=1"),
+            *("-serial", f"file:{_quoted(self.console)}", "-qmp", f"unix:{_quoted(self.control)},server=on,wait=off"),
+            *(("-no-reboot",) if self.no_reboot else ()),
+            *self.extra_args,
+        ]
+
+    def start(self) -> None:
+        """Powers it on; raises MachineError when it runs already or QEMU ends within its first moments."""
+        if self.is_running:
+            raise MachineError(f"machine {self.serial} runs already (pid {self.pid})")
+        self.console.unlink(missing_ok=True)
+        self.control.unlink(missing_ok=True)
+        with self.words.open("wb") as words:
+            self._process = self.rack.popen(self.command(), stdout=words, stderr=words)
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.power_off()
+                raise MachineError(f"QEMU did not start: {self.words.read_text(errors='replace').strip()}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        """The control socket is there before disks and network are; it is answered when all is set up."""
+        try:
+            qmp.execute(self.control, "query-status")
+        except qmp.QmpError:
+            return False
+        return True
+
+    def status(self) -> str:
+        """QEMU's run state (`running`, `paused`, ...), or `off`."""
+        if not self.is_running:
+            return "off"
+        return str(qmp.execute(self.control, "query-status")["status"])
+
+    def wait_power_off(self, timeout_s: float, on_tick: Callable[[], None] | None = None, tick_s: float = 1) -> bool:
+        """True when it powered itself off in time; on_tick is called every tick_s and may raise to give up."""
+        deadline = time.monotonic() + timeout_s
+        while self.is_running:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(tick_s)
+            if on_tick:
+                on_tick()
+        self._check_end()
+        return True
+
+    def _check_end(self) -> None:
+        if self._process is not None and self._process.returncode != 0:
+            said = self.words.read_text(errors="replace").strip()
+            raise MachineError(f"QEMU ended with status {self._process.returncode}: {said}")
+
+    def wait_console(self, text: str, timeout_s: float, on_tick: Callable[[], None] | None = None) -> bool:
+        """True when the text appears on the console in time; False at the time limit or when it is off."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.console_text():
+            if not self.is_running or time.monotonic() > deadline:
+                return text in self.console_text()
+            time.sleep(0.5)
+            if on_tick:
+                on_tick()
+        return True
+
+    def power_button(self) -> None:
+        """Asks the guest's system to shut down (ACPI); raises QmpError."""
+        qmp.execute(self.control, "system_powerdown")
+
+    def power_off(self) -> None:
+        """Pulls the plug: asks QEMU to quit, then ends the process by its pid. Off already is fine."""
+        if self._process is None:
+            return
+        if self.is_running:
+            with contextlib.suppress(qmp.QmpError):
+                qmp.execute(self.control, "quit", timeout_s=2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+        stop(self._process)
+
+    def console_text(self) -> str:
+        try:
+            return self.console.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+def _quoted(value: object) -> str:
+    return str(value).replace(",", ",,")

@@ -1,0 +1,131 @@
+"""A hand on a running lab: its CLI, its machines, its wire. Any process may have one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pxeforge.domain.mac import MacAddress
+from pxeforge.lab.keeper import STATUS
+from pxeforge.lab.newer_qemu import find_qemu
+from pxeforge.lab.qemu import Machine, make_disk
+from pxeforge.lab.rack import Rack
+
+_START_LIMIT_S = 900.0
+
+
+class LabProblem(Exception):
+    """The lab is not up, or did something unexpected; the message says what was seen."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What `lab.json` tells of a running lab."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @classmethod
+    def up(
+        cls, folder: Path, *, cache: Path, hosts: int = 1, beside: str = "none", admin_port: int = 8443,
+        name: str = "pxeforge-lab",
+    ) -> Lab:  # fmt: skip
+        """Starts a keeper in the background and waits until all is up; raises LabProblem with the keeper's words."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / STATUS).exists():
+            Lab.attached(folder).down()
+        log = folder / "keeper.log"
+        command = [
+            sys.executable, "-m", "pxeforge.lab.keeper", "--dir", str(folder), "--cache", str(cache),
+            "--hosts", str(hosts), "--beside", beside, "--admin-port", str(admin_port), "--name", name,
+        ]  # fmt: skip
+        with log.open("wb") as stream:
+            keeper = subprocess.Popen(
+                command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True, cwd="/"
+            )
+        deadline = time.monotonic() + _START_LIMIT_S
+        while not (folder / STATUS).exists():
+            if keeper.poll() is not None or time.monotonic() > deadline:
+                raise LabProblem(f"the lab did not come up; {log} ends with: {_tail(log)}")
+            time.sleep(0.2)
+        return cls.attached(folder)
+
+    @classmethod
+    def attached(cls, folder: Path) -> Lab:
+        """The lab that runs in this folder; raises LabProblem."""
+        try:
+            return cls(folder, json.loads((folder / STATUS).read_text()))
+        except FileNotFoundError:
+            raise LabProblem(f"no lab runs in {folder}: start one with `pxeforge lab up`") from None
+
+    def down(self) -> None:
+        """Ends the keeper, which takes everything with it; a keeper that is gone already is fine."""
+        pid = int(self.facts["pid"])
+        if b"pxeforge.lab.keeper" in _command_line(pid):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while b"pxeforge.lab.keeper" in _command_line(pid):
+            if time.monotonic() > deadline:
+                raise LabProblem(f"the lab's keeper (pid {pid}) does not end")
+            time.sleep(0.2)
+        (self.folder / STATUS).unlink(missing_ok=True)
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.facts["data_dir"])
+
+    def pxeforge(self, *words: str, check: bool = True, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+        """Runs the CLI as an operator would; raises LabProblem with its words when it fails and `check` is set."""
+        command = [sys.executable, "-m", "pxeforge", "--data-dir", str(self.data_dir), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        if check and done.returncode != 0:
+            raise LabProblem(
+                f"`pxeforge {' '.join(words)}` ended with {done.returncode}: {(done.stdout + done.stderr).strip()}"
+            )
+        return done
+
+    def json(self, *words: str, check: bool = True) -> Any:
+        """The answer of a CLI command with --json."""
+        return json.loads(self.pxeforge(*words, "--json", check=check).stdout)
+
+    def rack(self) -> Rack:
+        """The rack's namespace, to run things in; it is the keeper's to remove."""
+        rack = Rack.__new__(Rack)
+        Rack.__init__(rack, "attached")
+        rack.name = str(self.facts["namespace"])
+        return rack
+
+    def machine(self, number: int, *, fresh_disk: bool = False, disk_gb: int = 8) -> Machine:
+        """Machine `number` with its MAC and its own stable UUID and serial; `fresh_disk` gives it an empty disk."""
+        entry = next(host for host in self.facts["hosts"] if host["number"] == number)
+        disk = Path(entry["disk"])
+        if fresh_disk or not disk.exists():
+            make_disk(disk, disk_gb)
+        return Machine(
+            rack=self.rack(), tap=entry["tap"], mac=MacAddress.parse(entry["mac"]), disk=disk,
+            qemu=find_qemu(Path(self.facts["cache"])).command, serial=f"LAB{number:04d}",
+            uuid=uuid.uuid5(uuid.NAMESPACE_OID, f"pxeforge lab host {number}"),
+        )  # fmt: skip
+
+    def timeline(self, host: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = self.json("host", "timeline", host)
+        return events
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _tail(log: Path) -> str:
+    return " / ".join(log.read_text(errors="replace").strip().splitlines()[-4:])

@@ -1,0 +1,1 @@
+"""DHCP and its PXE dialects: bytes ↔ meaning, and what to answer."""

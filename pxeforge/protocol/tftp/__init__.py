@@ -1,0 +1,1 @@
+"""TFTP: packets, names and the transfer as a state machine."""

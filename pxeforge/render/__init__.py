@@ -1,0 +1,1 @@
+"""Text made for one host: menus, kernel arguments, answers; and their linters."""

@@ -1,0 +1,160 @@
+"""The one sandbox in which every template of pxeforge is rendered, and the filters that keep values in their place."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, TemplateSyntaxError
+from jinja2.loaders import split_template_path
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_RENDERED_BYTES: Final = 1 << 20  # the largest answer file of a real rack is below 100 kB
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0085\u2028\u2029]")
+# What a kernel argument may hold: no blank, quote, comment sign, or anything iPXE, GRUB or a shell would read.
+_KERNEL_WORD = re.compile(r"[A-Za-z0-9_.,/:=@%+~?*^\[\]-]+", re.ASCII)
+_NOT_DISPLAYABLE = re.compile(r"[^A-Za-z0-9 _.,:/=@%+()\[\]-]", re.ASCII)
+
+
+class TemplateProblem(Exception):
+    """A template cannot be rendered; `str()` reads `preseed/debian.cfg.j2:12: 'disk_rule' is undefined`."""
+
+    def __init__(self, template: str, line: int | None, message: str) -> None:
+        super().__init__(f"{template}:{line}: {message}" if line is not None else f"{template}: {message}")
+        self.template, self.line, self.message = template, line, message
+
+
+class FolderLoader(BaseLoader):
+    """Loads templates from the given folders only; neither `..` nor a symbolic link leads out of them."""
+
+    def __init__(self, dirs: Sequence[Path]) -> None:
+        self.dirs = tuple(dirs)
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """The text of the first folder that has the template; raises TemplateNotFound."""
+        del environment
+        pieces = split_template_path(template)  # raises TemplateNotFound for '..'
+        for folder in self.dirs:
+            path = folder.joinpath(*pieces)
+            if not path.exists():
+                continue
+            real = path.resolve()
+            if not real.is_relative_to(folder.resolve()) or not stat.S_ISREG(real.stat().st_mode):
+                raise TemplateNotFound(template, f"{path} leads out of {folder} or is no plain file")
+            return real.read_text(encoding="utf-8"), f"{folder.name}/{template}", None
+        places = ", ".join(map(str, self.dirs)) or "no folder"
+        raise TemplateNotFound(template, f"template not found in {places}")
+
+
+def quote_for_shell(value: object) -> str:
+    """Filter `sh`: one word for a POSIX shell. Raises ValueError for a NUL."""
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("a shell word cannot hold a NUL")
+    return shlex.quote(text)
+
+
+def debconf_value(value: object) -> str:
+    """Filter `debconf`: the value of a preseed line. Raises ValueError for control characters and a last `\\`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    if _CONTROL.search(text):
+        raise ValueError(f"a preseed value must be one line without control characters, not {text!r}")
+    if text.endswith("\\"):
+        raise ValueError(f"a preseed value must not end with a backslash (it would join the next line): {text!r}")
+    return text
+
+
+def kernel_word(value: object) -> str:
+    """Filter `karg`: one word of a kernel command line. Raises ValueError for what a boot loader would interpret."""
+    text = str(value)
+    if not _KERNEL_WORD.fullmatch(text):
+        raise ValueError(f"{text!r} cannot be a kernel argument: only letters, digits and _.,/:=@%+~?*^[]- are allowed")
+    return text
+
+
+def kernel_line(value: object) -> str:
+    """Filter `kargs`: a whole kernel command line, words joined by one blank. Raises ValueError like `karg`."""
+    text = str(value)
+    if _CONTROL.search(text) or "\t" in text:
+        raise ValueError(f"kernel arguments must be one line without control characters, not {text!r}")
+    return " ".join(kernel_word(word) for word in text.split(" ") if word)
+
+
+def display_text(value: object) -> str:
+    """Filter `display`: text shown in a boot menu. Whatever a boot loader could interpret becomes `?`; at most 70."""
+    return _NOT_DISPLAYABLE.sub("?", str(value))[:70]
+
+
+FILTERS: Final[Mapping[str, Callable[[object], str]]] = {
+    "sh": quote_for_shell,
+    "debconf": debconf_value,
+    "karg": kernel_word,
+    "kargs": kernel_line,
+    "display": display_text,
+}
+
+
+def make_environment(dirs: Sequence[Path]) -> Environment:
+    """A sandboxed environment over `dirs`: undefined names are errors, nothing is HTML, no global but `range`."""
+    environment = ImmutableSandboxedEnvironment(
+        loader=FolderLoader(dirs),
+        undefined=StrictUndefined,
+        # These are shell scripts, boot menus and preseed files: each context has its own filter, HTML has none here.
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for name in [name for name in environment.globals if name != "range"]:
+        del environment.globals[name]
+    environment.filters.update(FILTERS)
+    return environment
+
+
+def render_template(template: str, context: Mapping[str, object], dirs: Sequence[Path]) -> str:
+    """Renders one template (name relative to `dirs`); every error becomes TemplateProblem."""
+    try:
+        return _joined(template, make_environment(dirs).get_template(template).generate(context))
+    except TemplateProblem:
+        raise
+    except TemplateSyntaxError as error:
+        shown = error.filename or error.name or template
+        raise TemplateProblem(shown, error.lineno, error.message or "syntax error") from error
+    except TemplateNotFound as error:
+        where = _template_line(error.__traceback__)
+        message = error.message or "template not found"
+        if where is not None and error.name != template:
+            raise TemplateProblem(*where, f"cannot include {error.name}: {message}") from error
+        raise TemplateProblem(template, None, message) from error
+    except Exception as error:  # a filter, an operator or the sandbox: whatever it is, it belongs to a line
+        shown, line = _template_line(error.__traceback__) or (template, None)
+        raise TemplateProblem(shown, line, str(error) or type(error).__name__) from error
+
+
+def _joined(template: str, pieces: Iterable[str]) -> str:
+    """The pieces as one text; a template that runs away is stopped."""
+    done: list[str] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_RENDERED_BYTES:
+            raise TemplateProblem(template, None, f"renders to more than {MAX_RENDERED_BYTES} bytes: shorten its loops")
+        done.append(piece)
+    return "".join(done)
+
+
+def _template_line(traceback: TracebackType | None) -> tuple[str, int | None] | None:
+    """The innermost template frame: jinja rewrites tracebacks so that frames carry template names and lines."""
+    found: tuple[str, int | None] | None = None
+    while traceback is not None:
+        if "__jinja_exception__" in traceback.tb_frame.f_globals:
+            found = (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found

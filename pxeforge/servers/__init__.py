@@ -1,0 +1,1 @@
+"""Thin loops around protocol: DHCP, TFTP, syslog."""

@@ -1,0 +1,75 @@
+"""The syslog loop: receives what installers log and hands each line on."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from pxeforge.protocol.syslog import parse_line
+from pxeforge.servers.datagram import listen_udp, receive
+from pxeforge.servers.desk import BootDesk
+from pxeforge.servers.loop import Loop
+
+_REMEDY = "another syslog server?): stop it, or choose another port with --syslog-port"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyslogSettings:
+    """How the syslog loop is set up."""
+
+    listen: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104  (the caller names the boot network's addresses)
+    port: int = 514
+
+
+class SyslogServer:
+    """open() once, then run() in a thread of its own; stop() from anywhere makes run() return."""
+
+    def __init__(self, settings: SyslogSettings, desk: BootDesk, clock: Callable[[], float]) -> None:
+        """`clock` gives unix seconds."""
+        self._settings, self._desk, self._clock = settings, desk, clock
+        self._loop = Loop("syslog")
+        self._listening: list[socket.socket] = []
+        self.counters: Counter[str] = Counter()
+
+    def open(self) -> None:
+        """Opens the sockets; raises CannotListen."""
+        try:
+            for address in self._settings.listen:
+                udp = listen_udp(address, self._settings.port, purpose="syslog", remedy=_REMEDY)
+                self._listening.append(udp)
+                self._loop.add(udp, partial(self._readable, udp))
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port of the first socket (of interest where the settings say 0)."""
+        return int(self._listening[0].getsockname()[1])
+
+    def run(self) -> None:
+        """Serves until stop()."""
+        try:
+            self._loop.run()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    def close(self) -> None:
+        for udp in self._listening:
+            udp.close()
+        self._listening.clear()
+        self._loop.close()
+
+    def _readable(self, udp: socket.socket) -> None:
+        received = receive(udp)
+        if received is None or not received.data.strip():
+            return
+        self.counters["received"] += 1
+        line = parse_line(received.data, peer_ip=received.peer[0], received_at=self._clock())
+        self._desk.installer_said(line)

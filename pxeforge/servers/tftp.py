@@ -1,0 +1,300 @@
+"""The TFTP loop: one listening socket per address, one socket per transfer, all in one selector; read-only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from pxeforge.protocol.cursor import Malformed
+from pxeforge.protocol.tftp.names import BadName, normalise
+from pxeforge.protocol.tftp.netascii import to_netascii
+from pxeforge.protocol.tftp.packet import Error, ErrorCode, Opcode, Request, encode, parse
+from pxeforge.protocol.tftp.transfer import Datagram, Download, Endpoint, Limits, Outcome
+from pxeforge.servers.datagram import Received, listen_udp, receive
+from pxeforge.servers.desk import BootDesk
+from pxeforge.servers.loop import Loop
+
+log = structlog.get_logger(__name__)
+
+_REMEDY = "another TFTP server?): stop it, or choose another address with --listen"
+_SWEEP_S: Final = 0.1  # how often the deadlines are looked at while something is under way
+_BURST: Final = 64  # datagrams taken from one socket before others have their turn
+_LARGEST_NETASCII: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TftpSettings:
+    """How the TFTP loop is set up. `roots` are folders that clients may put in front of a name."""
+
+    listen: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104  (the caller names the boot network's addresses)
+    port: int = 69
+    roots: tuple[str, ...] = ()
+    max_transfers: int = 512
+    max_per_client: int = 16
+    limits: Limits = field(default_factory=Limits)
+
+
+class _NotServed(Exception):
+    """Ends a request with an ERROR packet."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.error = Error(code, message)
+
+
+class _Source:
+    """The bytes of a transfer: a rendered text in memory, or a file that is read where the client is."""
+
+    def __init__(self, content: bytes | Path) -> None:
+        """Raises OSError."""
+        self._file: int | None = None
+        self._content = b""
+        if isinstance(content, bytes):
+            self._content, self.size = content, len(content)
+        else:
+            # O_NONBLOCK: opening a pipe must not stop the loop.
+            self._file = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            found = os.fstat(self._file)
+            if not stat.S_ISREG(found.st_mode):
+                self.close()
+                raise OSError(errno.EINVAL, "not a regular file")
+            self.size = found.st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        if self._file is None:
+            return self._content[offset : offset + length]
+        return os.pread(self._file, length, offset)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Transfer:
+    request: Request
+    name: str
+    download: Download
+    source: _Source
+    udp: socket.socket
+    began: float
+
+
+class TftpServer:
+    """open() once, then run() in a thread of its own; stop() from anywhere makes run() return."""
+
+    def __init__(self, settings: TftpSettings, desk: BootDesk, clock: Callable[[], float]) -> None:
+        """`clock` must not jump: time.monotonic."""
+        self._settings, self._desk, self._clock = settings, desk, clock
+        self._loop = Loop("tftp", tick=self._sweep)
+        self._listening: list[socket.socket] = []
+        self._transfers: dict[Endpoint, _Transfer] = {}  # by client endpoint
+        self._per_client: Counter[str] = Counter()
+        self._next_sweep = 0.0
+        self.counters: Counter[str] = Counter()  # requests, refused, busy, and outcomes by name
+
+    def open(self) -> None:
+        """Opens the listening sockets; raises CannotListen."""
+        try:
+            for address in self._settings.listen:
+                udp = listen_udp(address, self._settings.port, purpose="TFTP", remedy=_REMEDY)
+                self._listening.append(udp)
+                self._loop.add(udp, partial(self._requested, udp))
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port of the first listening socket (of interest where the settings say 0)."""
+        return int(self._listening[0].getsockname()[1])
+
+    def run(self) -> None:
+        """Serves until stop(); transfers under way end there."""
+        try:
+            self._loop.run()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    def close(self) -> None:
+        for transfer in list(self._transfers.values()):
+            transfer.udp.close()
+            transfer.source.close()
+        self._transfers.clear()
+        for udp in self._listening:
+            udp.close()
+        self._listening.clear()
+        self._loop.close()
+
+    def _requested(self, udp: socket.socket) -> None:
+        received = receive(udp)
+        if received is None:
+            return
+        self.counters["requests"] += 1
+        try:
+            packet = parse(received.data)
+        except Malformed as error:
+            self.counters["malformed"] += 1
+            log.info("malformed TFTP packet dropped", peer=received.peer[0], reason=str(error))
+            return
+        if not isinstance(packet, Request):
+            self.counters["stray"] += 1
+            return
+        if self._is_retry(packet, received.peer):
+            return
+        try:
+            self._begin(packet, received)
+        except _NotServed as refusal:
+            self.counters["refused"] += 1
+            log.info("TFTP refused", peer=received.peer[0], name=repr(packet.name[:200]), reason=str(refusal))
+            self._refuse(received, refusal.error)
+
+    def _is_retry(self, request: Request, peer: Endpoint) -> bool:
+        """A repeated request gets the first reply again. A new one from the same port, as boot ROMs do, starts over."""
+        former = self._transfers.get(peer)
+        if former is None:
+            return False
+        if former.request == request and former.download.untouched:
+            self._send(former, former.download.repeat())
+            return True
+        self._end(former)
+        return False
+
+    def _begin(self, request: Request, received: Received) -> None:
+        if request.opcode is Opcode.WRITE:
+            raise _NotServed(ErrorCode.ACCESS_VIOLATION, "this server is read-only")
+        try:
+            name = normalise(request.name, roots=self._settings.roots)
+        except BadName as error:
+            raise _NotServed(ErrorCode.ACCESS_VIOLATION, str(error)) from None
+        peer_ip = received.peer[0]
+        if not self._has_room(peer_ip):
+            return  # silence: the client asks again in a second or two
+        source = self._open_source(request, name, peer_ip)
+        try:
+            download = Download(
+                request, received.peer, size=source.size, read=source.read, limits=self._settings.limits
+            )
+            udp = _transfer_socket(received.our_address)
+        except Exception:
+            source.close()
+            raise
+        now = self._clock()
+        transfer = _Transfer(request=request, name=name, download=download, source=source, udp=udp, began=now)
+        self._transfers[received.peer] = transfer
+        self._per_client[peer_ip] += 1
+        self._loop.add(udp, partial(self._readable, transfer))
+        self._send(transfer, download.start(now))
+
+    def _has_room(self, peer_ip: str) -> bool:
+        if len(self._transfers) < self._settings.max_transfers and (
+            self._per_client[peer_ip] < self._settings.max_per_client
+        ):
+            return True
+        self.counters["busy"] += 1
+        log.warning("too many TFTP transfers, request dropped", peer=peer_ip, under_way=len(self._transfers))
+        return False
+
+    def _open_source(self, request: Request, name: str, peer_ip: str) -> _Source:
+        if request.mode not in ("octet", "netascii"):
+            raise _NotServed(ErrorCode.ILLEGAL_OPERATION, f"mode {request.mode[:20]!r} is not served, ask for octet")
+        content = self._desk.tftp_open(name, peer_ip)
+        if content is None:
+            raise _NotServed(ErrorCode.FILE_NOT_FOUND, "file not found")
+        try:
+            source = _Source(content)
+            if request.mode == "netascii":
+                source = _in_netascii(source)
+        except OSError as error:
+            raise _NotServed(ErrorCode.FILE_NOT_FOUND, f"cannot be read: {error.strerror}") from error
+        return source
+
+    def _refuse(self, received: Received, error: Error) -> None:
+        with _transfer_socket(received.our_address) as udp:
+            udp.sendto(encode(error), received.peer)
+
+    def _readable(self, transfer: _Transfer) -> None:
+        for _ in range(_BURST):
+            try:
+                data, sender = transfer.udp.recvfrom(65535)
+            except BlockingIOError:
+                return
+            self._send(transfer, transfer.download.received(data, sender, self._clock()))
+            if transfer.download.outcome is not None:
+                return
+
+    def _send(self, transfer: _Transfer, datagrams: list[Datagram]) -> None:
+        for datagram in datagrams:
+            try:
+                transfer.udp.sendto(datagram.payload, datagram.to)
+            except OSError as error:
+                # Like a packet lost on the way: the timer sends it again.
+                self.counters["unsent"] += 1
+                log.debug("TFTP packet not sent", peer=datagram.to[0], reason=str(error))
+                break
+        if transfer.download.outcome is not None:
+            self._end(transfer)
+
+    def _sweep(self) -> float | None:
+        now = self._clock()
+        if self._transfers and now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_S
+            for transfer in list(self._transfers.values()):
+                deadline = transfer.download.deadline
+                if deadline is not None and now >= deadline:
+                    self._send(transfer, transfer.download.expired(now))
+        return max(self._next_sweep - now, 0.0) if self._transfers else None
+
+    def _end(self, transfer: _Transfer) -> None:
+        peer, download = transfer.download.peer, transfer.download
+        if self._transfers.pop(peer, None) is None:
+            return
+        self._per_client[peer[0]] -= 1
+        if self._per_client[peer[0]] <= 0:
+            del self._per_client[peer[0]]
+        self._loop.remove(transfer.udp)
+        transfer.udp.close()
+        transfer.source.close()
+        outcome, problem = download.outcome, download.problem
+        if outcome is None:
+            problem = "the client asked anew before the end"
+        self.counters[outcome.name.lower() if outcome else "replaced"] += 1
+        duration_s = self._clock() - transfer.began
+        sent = 0 if outcome is Outcome.PROBED else download.bytes_acked
+        log.info("TFTP", peer=peer[0], name=transfer.name, sent=sent, duration_s=round(duration_s, 3), problem=problem)
+        self._desk.tftp_closed(transfer.name, peer[0], sent=sent, duration_s=duration_s, problem=problem)
+
+
+def _transfer_socket(our_address: str) -> socket.socket:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        udp.setblocking(False)
+        udp.bind((our_address, 0))
+    except OSError:
+        udp.close()
+        raise
+    return udp
+
+
+def _in_netascii(source: _Source) -> _Source:
+    """The mode changes lengths, so the text is turned as a whole; it is meant for small texts."""
+    try:
+        if source.size > _LARGEST_NETASCII:
+            raise _NotServed(ErrorCode.ILLEGAL_OPERATION, "too large for netascii, ask for octet")
+        return _Source(to_netascii(source.read(0, source.size)))
+    finally:
+        source.close()

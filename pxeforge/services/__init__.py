@@ -1,0 +1,1 @@
+"""Use cases: what an operator or a host can ask for."""

@@ -1,0 +1,327 @@
+"""Hosts: found by any of their names, listed, named, given roles, forgotten."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pxeforge.domain.boot import LoaderChoice
+from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
+from pxeforge.domain.mac import MacAddress, NotAMac
+from pxeforge.services.context import Context, new_id
+from pxeforge.services.events import record
+from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Event, Host, Nic
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_TAG = re.compile(r"[A-Za-z0-9_.:-]{1,63}")
+_SETTINGS = {"disk", "wipe", "parameters"}
+
+
+def find(session: Session, text: str) -> Host:
+    """The host behind a MAC in any spelling, a UUID, a name or an id prefix; raises NotFound or Conflict."""
+    try:
+        nic = session.get(Nic, str(MacAddress.parse(text)))
+        if nic is not None:
+            return nic.host
+    except NotAMac:
+        pass
+    lowered = text.strip().lower()
+    rows: Sequence[Host] = session.scalars(select(Host).where((Host.name == lowered) | (Host.id == lowered))).all()
+    if not rows:
+        rows = session.scalars(select(Host).where(Host.uuid == lowered)).all()
+    if not rows and re.fullmatch(r"[0-9a-f]{3,11}", lowered):
+        rows = session.scalars(select(Host).where(Host.id.startswith(lowered))).all()
+    if not rows:
+        raise NotFound(f"no host is known as {text!r}: see `pxeforge host list`")
+    if len(rows) > 1:
+        raise Conflict(f"{text!r} fits {len(rows)} hosts: use the MAC address")
+    return rows[0]
+
+
+def by_mac(session: Session, mac: MacAddress) -> Host | None:
+    nic = session.get(Nic, str(mac))
+    return nic.host if nic else None
+
+
+def by_address(session: Session, address: str) -> Host | None:
+    """The host last seen with this address (a lease or a report of its own)."""
+    nic = session.scalars(select(Nic).where(Nic.address == address)).first()
+    if nic is not None:
+        return nic.host
+    return session.scalars(select(Host).where(Host.address == address).order_by(Host.seen_at.desc())).first()
+
+
+def view(host: Host, *, agent: AgentCredential | None = None) -> dict[str, Any]:
+    """The host as the API, CLI and pages show it."""
+    return {
+        "id": host.id,
+        "name": host.name,
+        "state": host.state,
+        "macs": [nic.mac for nic in host.nics],
+        "nics": [{"mac": nic.mac, "name": nic.name, "address": nic.address} for nic in host.nics],
+        "address": host.address,
+        "uuid": host.uuid,
+        "serial": host.serial,
+        "firmware": host.firmware,
+        "loader": host.loader,
+        "tags": host.tags,
+        "roles": [row.role for row in host.roles],
+        "settings": host.settings,
+        "armed_until": host.armed_until,
+        "created_at": host.created_at,
+        "seen_at": host.seen_at,
+        "registered_at": host.registered_at,
+        "agent_seen_at": agent.seen_at if agent else None,
+        "agent_version": agent.version if agent else None,
+        "clock_skew_s": agent.clock_skew_s if agent else None,
+    }
+
+
+def list_hosts(
+    ctx: Context, *, state: str | None = None, tag: str | None = None, role: str | None = None
+) -> list[dict[str, Any]]:
+    with ctx.database.read() as session:
+        query = select(Host).order_by(Host.name.is_(None), Host.name, Host.created_at)
+        if state:
+            query = query.where(Host.state == _state(state).value)
+        agents = {row.host_id: row for row in session.scalars(select(AgentCredential))}
+        views = [view(host, agent=agents.get(host.id)) for host in session.scalars(query)]
+    return [
+        one for one in views if (tag is None or tag in one["tags"]) and (role is None or role in one["roles"])
+    ]  # fmt: skip
+
+
+def show(ctx: Context, text: str) -> dict[str, Any]:
+    """One host with its facts and its current attempt."""
+    with ctx.database.read() as session:
+        host = find(session, text)
+        attempt = session.get(Attempt, host.attempt_id) if host.attempt_id else None
+        return {
+            **view(host, agent=session.get(AgentCredential, host.id)),
+            "facts": host.facts,
+            "attempt": attempt_view(attempt) if attempt else None,
+        }
+
+
+def attempt_view(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "id": attempt.id, "profile": attempt.profile, "image": attempt.image, "armed_at": attempt.armed_at,
+        "armed_by": attempt.armed_by, "expires_at": attempt.expires_at, "answers_at": attempt.answers_at,
+        "registered_at": attempt.registered_at, "outcome": attempt.outcome,
+    }  # fmt: skip
+
+
+def add(
+    ctx: Context,
+    *,
+    macs: Sequence[str],
+    name: str | None = None,
+    roles: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    who: str,
+) -> dict[str, Any]:
+    """A host the operator vouches for before it was ever seen, or adopts if it was."""
+    parsed = [_mac(text) for text in macs]
+    if not parsed:
+        raise Problem("a host needs at least one MAC address")
+    with ctx.database.write() as session:
+        known = {host.id: host for mac in parsed if (host := by_mac(session, mac))}
+        if len(known) > 1:
+            raise Conflict("these MAC addresses belong to different hosts: forget one of them first")
+        host = next(iter(known.values()), None) or _new_host(ctx, session, HostState.DISCOVERED)
+        present = {nic.mac for nic in host.nics}
+        host.nics.extend(Nic(mac=str(mac)) for mac in dict.fromkeys(parsed) if str(mac) not in present)
+        move(session, ctx, host, Signal.ADOPT, who=who, message=f"added by {who}")
+        _change(session, ctx, host, who, name=name, tags=list(tags) or None)
+        if roles:
+            _assign(session, ctx, host, roles, who)
+        session.flush()
+        return view(host)
+
+
+def change(
+    ctx: Context,
+    text: str,
+    *,
+    who: str,
+    name: str | None = None,
+    tags: list[str] | None = None,
+    loader: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Sets what is given and leaves the rest; a discovered host becomes known."""
+    with ctx.database.write() as session:
+        host = find(session, text)
+        if host.state == HostState.DISCOVERED.value:
+            move(session, ctx, host, Signal.ADOPT, who=who, message=f"adopted by {who}")
+        _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings)
+        session.flush()
+        return view(host)
+
+
+def _change(
+    session: Session,
+    ctx: Context,
+    host: Host,
+    who: str,
+    *,
+    name: str | None = None,
+    tags: list[str] | None = None,
+    loader: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+
+    def put(key: str, value: Any) -> None:
+        old = getattr(host, key)
+        if old != value:
+            before[key], after[key] = old, value
+            setattr(host, key, value)
+
+    if name is not None:
+        if not _NAME.fullmatch(name):
+            raise Problem(f"{name!r} is not a host name: use a-z, 0-9 and -, at most 63 characters (RFC 1123)")
+        other = session.scalars(select(Host).where(Host.name == name, Host.id != host.id)).first()
+        if other is not None:
+            raise Conflict(f"the name {name} belongs to host {other.id}: choose another")
+        put("name", name)
+    if tags is not None:
+        bad = [tag for tag in tags if not isinstance(tag, str) or not _TAG.fullmatch(tag)]
+        if bad:
+            raise Problem(f"{bad[0]!r} is not a tag: use letters, digits and _ . : -")
+        put("tags", sorted(set(tags)))
+    if loader is not None:
+        try:
+            put("loader", LoaderChoice(loader).value)
+        except ValueError:
+            choices = ", ".join(choice.value for choice in LoaderChoice)
+            raise Problem(f"{loader!r} is not a loader: choose one of {choices}") from None
+    if settings is not None:
+        unknown = set(settings) - _SETTINGS
+        if unknown:
+            raise Problem(f"unknown host setting {min(unknown)!r}: known are {', '.join(sorted(_SETTINGS))}")
+        put("settings", {**host.settings, **settings})
+    if after:
+        record(
+            session, ctx, host_id=host.id, source="operator", kind="changed", who=who,
+            message=f"{', '.join(sorted(after))} changed", data={"before": before, "after": after},
+        )  # fmt: skip
+
+
+def forget(ctx: Context, text: str, *, who: str) -> None:
+    """Removes the host, its NICs, roles and credentials; a host that is installing is refused."""
+    with ctx.database.write() as session:
+        host = find(session, text)
+        if host.state == HostState.INSTALLING.value:
+            raise Conflict("the host is installing: disarm it first, then forget it")
+        label = host.name or host.id
+        session.delete(host)
+        record(session, ctx, source="operator", kind="forgotten", who=who, message=f"host {label} forgotten by {who}")
+
+
+def assign(
+    ctx: Context, texts: Sequence[str], roles: Sequence[str], *, who: str, known_roles: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Gives roles to hosts, all or none; raises Problem for a role that does not exist."""
+    unknown = [role for role in roles if role not in known_roles]
+    if unknown:
+        raise NotFound(f"there is no role {unknown[0]!r}: known are {', '.join(sorted(known_roles))}")
+    with ctx.database.write() as session:
+        hosts = [find(session, text) for text in texts]
+        for host in hosts:
+            _assign(session, ctx, host, roles, who)
+        session.flush()
+        return [view(host) for host in hosts]
+
+
+def _assign(session: Session, ctx: Context, host: Host, roles: Sequence[str], who: str) -> None:
+    present = {row.role for row in host.roles}
+    new = [role for role in dict.fromkeys(roles) if role not in present]
+    for role in new:
+        host.roles.append(Assignment(role=role, assigned_at=ctx.clock(), assigned_by=who))
+    if new:
+        record(
+            session, ctx, host_id=host.id, source="operator", kind="assigned", who=who,
+            message=f"role {', '.join(new)} assigned by {who}",
+        )  # fmt: skip
+
+
+def unassign(ctx: Context, text: str, roles: Sequence[str], *, who: str) -> dict[str, Any]:
+    with ctx.database.write() as session:
+        host = find(session, text)
+        gone = [row for row in host.roles if row.role in roles]
+        if not gone:
+            raise NotFound(f"the host has no role {', '.join(roles)}: see `pxeforge host show`")
+        for row in gone:
+            host.roles.remove(row)
+        record(
+            session, ctx, host_id=host.id, source="operator", kind="unassigned", who=who,
+            message=f"role {', '.join(row.role for row in gone)} taken away by {who}",
+        )  # fmt: skip
+        session.flush()
+        return view(host)
+
+
+def move(
+    session: Session,
+    ctx: Context,
+    host: Host,
+    signal: Signal,
+    *,
+    message: str,
+    source: str = "operator",
+    who: str | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """One lifecycle transition with its event, in the caller's transaction; raises Conflict."""
+    before = HostState(host.state)
+    try:
+        after = advance(before, signal)
+    except IllegalSignal as problem:
+        raise Conflict(f"{host.name or host.id}: {problem}") from problem
+    host.state = after.value
+    record(
+        session, ctx, host_id=host.id, source=source, kind=signal.value, who=who, message=message,
+        data={"from": before.value, "to": after.value, **(data or {})},
+    )  # fmt: skip
+
+
+def discover(session: Session, ctx: Context, mac: MacAddress) -> Host:
+    """A host for a MAC nobody knows yet."""
+    host = _new_host(ctx, session, HostState.DISCOVERED)
+    host.nics.append(Nic(mac=str(mac)))
+    session.flush()
+    record(session, ctx, host_id=host.id, source="dhcp", kind="discovered", message=f"{mac} seen for the first time")
+    return host
+
+
+def had_event(session: Session, host_id: str, kind: str, *, since: float) -> bool:
+    """Whether the timeline already tells of `kind` since then (unix seconds)."""
+    query = select(Event.id).where(Event.host_id == host_id, Event.kind == kind, Event.at >= since).limit(1)
+    return session.scalars(query).first() is not None
+
+
+def _new_host(ctx: Context, session: Session, state: HostState) -> Host:
+    host = Host(id=new_id(), state=state.value, created_at=ctx.clock(), tags=[], settings={}, facts={}, loader="auto")
+    session.add(host)
+    return host
+
+
+def _mac(text: str) -> MacAddress:
+    try:
+        return MacAddress.parse(text)
+    except NotAMac as problem:
+        raise Problem(str(problem)) from None
+
+
+def _state(text: str) -> HostState:
+    try:
+        return HostState(text)
+    except ValueError:
+        raise Problem(f"{text!r} is not a state: use one of {', '.join(s.value for s in HostState)}") from None

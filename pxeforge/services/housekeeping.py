@@ -1,0 +1,24 @@
+"""What the server does by itself: at its start, and every few seconds."""
+
+from __future__ import annotations
+
+from pxeforge.engine.agent_bundle import build_agent
+from pxeforge.services import deploys, installs, mirror
+from pxeforge.services.context import Context
+from pxeforge.services.events import record
+from pxeforge.services.image_import import sweep_incoming
+
+
+def at_start(ctx: Context) -> None:
+    """Removes what a killed process left half, packs the agent, and says that we are here."""
+    sweep_incoming(ctx.data_dir)
+    mirror.sweep(ctx.data_dir / "cache")
+    build_agent(ctx.data_dir / "agent" / "pxeforge-agent.pyz")
+    with ctx.database.write() as session:
+        record(session, ctx, source="server", kind="started", message="server started")
+
+
+def tick(ctx: Context) -> None:
+    """Ends what took too long and gives up leases whose agents fell silent."""
+    installs.expire(ctx)
+    deploys.expire_leases(ctx)

@@ -1,0 +1,75 @@
+"""The images at hand: what `image import` left in the data directory, newest version last."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from sqlalchemy import select
+
+from pxeforge.services.context import Context
+from pxeforge.services.events import record
+from pxeforge.services.image_import import ImportedImage, ImportProblem, latest_image, load_image
+from pxeforge.services.image_import import list_images as imported_images
+from pxeforge.services.problems import Conflict, NotFound
+from pxeforge.store.tables import Attempt, Profile
+
+Image = ImportedImage
+
+
+def reference(image: Image) -> str:
+    """`name/version`: what an armed attempt holds on to."""
+    return image.boot_path.removeprefix("images/")
+
+
+def everything(ctx: Context) -> list[Image]:
+    """All images, oldest version first."""
+    return imported_images(ctx.data_dir)
+
+
+def newest(ctx: Context, name: str) -> Image:
+    """The newest version under this name; raises NotFound."""
+    image = latest_image(ctx.data_dir, name)
+    if image is None:
+        raise NotFound(f"there is no image {name}: run `pxeforge image import {name}` first")
+    return image
+
+
+def by_reference(ctx: Context, text: str) -> Image:
+    """The image of an attempt; raises NotFound."""
+    name, _, version = text.partition("/")
+    path = ctx.data_dir / "images" / name / version
+    if name.startswith(".") or version.startswith(".") or "/" in version or not version or not path.is_dir():
+        raise NotFound(f"the image {text} is not here: import it again and arm the host anew")
+    try:
+        return load_image(path)
+    except ImportProblem as problem:
+        raise NotFound(str(problem)) from problem
+
+
+def list_images(ctx: Context) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": image.name, "version": image.version, "arch": image.arch, "suite": image.suite,
+            "kernel": image.kernel_version, "imported_at": image.imported_at,
+            "size_bytes": sum(file.size for file in image.files.values()),
+        }
+        for image in imported_images(ctx.data_dir)
+    ]  # fmt: skip
+
+
+def remove(ctx: Context, name: str, *, who: str) -> None:
+    """Removes every version; refused while a profile or an armed host needs one."""
+    versions = [image for image in imported_images(ctx.data_dir) if image.name == name]
+    if not versions:
+        raise NotFound(f"there is no image {name}")
+    with ctx.database.write() as session:
+        users = session.scalars(select(Profile.name).where(Profile.image == name)).all()
+        live = session.scalars(select(Attempt.image).where(Attempt.outcome.is_(None))).all()
+        if users:
+            raise Conflict(f"the profile {users[0]} uses the image {name}: remove the profile first")
+        if any(reference(image) in live for image in versions):
+            raise Conflict(f"a host is armed with the image {name}: disarm it first")
+        record(session, ctx, source="operator", kind="image_removed", who=who, message=f"image {name} removed by {who}")
+    for image in versions:
+        shutil.rmtree(image.path)

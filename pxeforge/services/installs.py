@@ -1,0 +1,460 @@
+"""An install from arming to registration: armed once, its tokens used once, disarmed by its end."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pxeforge.domain.boot import Boot, BootDecision, BootRequest, KnownHost, LoaderChoice, decide_boot
+from pxeforge.domain.firmware import Firmware
+from pxeforge.domain.lifecycle import HostState, Signal
+from pxeforge.domain.mac import MacAddress
+from pxeforge.render.answers import AnswersContext, render_answers, render_disks, render_early, render_late
+from pxeforge.render.environment import TemplateProblem
+from pxeforge.render.lint import errors_of, lint_kernel_args, lint_preseed
+from pxeforge.render.menus import EntryKind, MenuEntry, MenuKind, MenuProblem, armed_menu, local_menu, render_menu
+from pxeforge.services import hosts, images, profiles
+from pxeforge.services.answers import answers_context, effective, kernel_args
+from pxeforge.services.context import Context, digest, new_id
+from pxeforge.services.events import record
+from pxeforge.services.facts import merge_facts
+from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
+from pxeforge.store.tables import AgentCredential, Attempt, Host, Profile, Token
+
+__all__ = ["MenuKind"]
+
+ARMED_FOR_S = 2 * 3600
+INSTALL_BUDGET_S = 3 * 3600  # from the answers to the registration; a slow mirror fits, a hung installer does not
+ANSWERS_GRACE_S = 900  # an installer may read its answers again this long, never later
+BOOT_LOOP_S = 600  # a netboot this soon after registration is worth a word in the timeline
+_HIDDEN = "0" * 32  # stands for a token in previews
+
+
+# ---------------------------------------------------------------------------------------------- arming
+
+
+def arm(ctx: Context, text: str, *, profile: str, for_s: float = ARMED_FOR_S, who: str) -> dict[str, Any]:
+    """The next netboot of the host installs `profile`, once, within `for_s` seconds.
+
+    Refused (and nothing changed) when the answers do not render and lint cleanly: raises Problem with file and line.
+    """
+    if not 60 <= for_s <= 7 * 86400:
+        raise Problem("a host can be armed for a minute to a week: use --for, e.g. --for 2h")
+    with ctx.database.write() as session:
+        host = hosts.find(session, text)
+        row = profiles.get(session, profile)
+        image = images.newest(ctx, row.image)
+        if not host.name:
+            host.name = _free_name(session, host)
+        _check_renders(ctx, host, row, image)
+        attempt = Attempt(
+            id=new_id(), host_id=host.id, profile=profile, image=images.reference(image),
+            parameters={**row.parameters, "template": row.template}, armed_at=ctx.clock(), armed_by=who,
+            expires_at=ctx.clock() + for_s,
+        )  # fmt: skip
+        _close_attempt(session, host, "superseded")
+        session.add(attempt)
+        session.flush()
+        for purpose in ("answers", "installer"):
+            token = token_of(ctx, attempt.id, purpose)
+            session.add(Token(digest=digest(token), attempt_id=attempt.id, purpose=purpose))
+        host.attempt_id, host.armed_until = attempt.id, attempt.expires_at
+        hosts.move(
+            session, ctx, host, Signal.ARM, who=who,
+            message=f"armed for {profile} ({images.reference(image)}) by {who} for {int(for_s // 60)} min",
+        )  # fmt: skip
+        session.flush()
+        return hosts.view(host)
+
+
+def disarm(ctx: Context, text: str, *, who: str) -> dict[str, Any]:
+    """Takes the arming back, or gives up a running install (its tokens die at once)."""
+    with ctx.database.write() as session:
+        host = hosts.find(session, text)
+        hosts.move(session, ctx, host, Signal.DISARM, who=who, message=f"disarmed by {who}")
+        _close_attempt(session, host, "disarmed")
+        host.armed_until = None
+        session.flush()
+        return hosts.view(host)
+
+
+def expire(ctx: Context) -> None:
+    """Ends what took too long: armed hosts nobody booted, installs that never called back."""
+    now = ctx.clock()
+    with ctx.database.read() as session:
+        waiting = select(Host.id).where(Host.armed_until.is_not(None), Host.armed_until <= now)
+        overdue = list(session.scalars(waiting))
+    for host_id in overdue:
+        with ctx.database.write() as session:
+            host = session.get(Host, host_id)
+            if host is not None and host.armed_until is not None and host.armed_until <= now:
+                _give_up(session, ctx, host, _DIAGNOSIS.get(host.state, "time is over"), source="server")
+
+
+_DIAGNOSIS = {
+    HostState.ARMED.value: "never netbooted while it was armed: check boot order, cabling and VLAN, then arm it again",
+    HostState.BOOTING.value: "menu fetched, answers never asked: the kernel or its network did not come up",
+    HostState.INSTALLING.value: "answers fetched, late_command never called: see the last installer lines before this",
+}
+
+
+def _give_up(session: Session, ctx: Context, host: Host, why: str, *, source: str) -> None:
+    hosts.move(session, ctx, host, Signal.GAVE_UP, source=source, message=why)
+    _close_attempt(session, host, "gave up")
+    host.armed_until = None
+
+
+def _close_attempt(session: Session, host: Host, outcome: str) -> None:
+    attempt = session.get(Attempt, host.attempt_id) if host.attempt_id else None
+    if attempt is not None and attempt.outcome is None:
+        attempt.outcome = outcome
+
+
+def _free_name(session: Session, host: Host) -> str:
+    """A name for a host that was armed without one: from its MAC, as the field does."""
+    base = f"host-{host.nics[0].mac.replace(':', '')[-6:]}"
+    taken = session.scalars(select(Host.name).where(Host.name.startswith(base))).all()
+    return base if base not in taken else f"{base}-{host.id[:4]}"
+
+
+# ---------------------------------------------------------------------------------------------- rendering
+
+
+def _context(ctx: Context, host: Host, parameters: dict[str, Any], suite: str, token: str) -> AnswersContext:
+    return answers_context(
+        parameters, hostname=host.name or "unnamed", suite=suite, addresses=ctx.addresses, token=token,
+        agent_sha256=agent_digest(ctx),
+    )  # fmt: skip
+
+
+def _parameters(host: Host, layer: dict[str, Any]) -> dict[str, Any]:
+    """Profile parameters, then the host's own; `disk` and `wipe` of the host are short for parameters."""
+    own = {key: value for key, value in host.settings.items() if key in ("disk", "wipe")}
+    base = {key: value for key, value in layer.items() if key != "template"}
+    return effective(base, host.settings.get("parameters", {}), own)
+
+
+def _render(
+    ctx: Context, host: Host, layer: dict[str, Any], image: images.Image, what: str, tokens: dict[str, str]
+) -> str:
+    """One text for one host; raises Problem with file and line, or with the linter's findings."""
+    parameters = _parameters(host, layer)
+    try:
+        if what in ("menu", "menu.pxelinux"):
+            kind = MenuKind.IPXE if what == "menu" else MenuKind.PXELINUX
+            return _render_menu(ctx, host, parameters, image, kind, tokens["answers"])
+        values = _context(ctx, host, parameters, image.suite, tokens["installer"])
+        dirs = ctx.assets("preseed")
+        if what == "answers":
+            return render_answers(str(layer["template"]), values, dirs)
+        renderer = {"early": render_early, "disks": render_disks, "late": render_late}.get(what)
+        if renderer is None:
+            raise NotFound(f"{what!r} cannot be rendered: use menu, answers, early, disks or late")
+        return renderer(values, dirs)
+    except (TemplateProblem, MenuProblem) as problem:
+        raise Problem(str(problem)) from problem
+
+
+def _render_menu(
+    ctx: Context, host: Host, parameters: dict[str, Any], image: images.Image, kind: MenuKind, token: str
+) -> str:
+    mac = MacAddress.parse(host.nics[0].mac)
+    base = image.boot_path
+    entry = MenuEntry(
+        id="1", title=f"Install {image.name} on {host.name}", kind=EntryKind.INSTALL, kernel_path=f"{base}/linux",
+        initrd_paths=(f"{base}/initrd.gz",),
+        kernel_args=kernel_args(parameters, hostname=host.name or "", addresses=ctx.addresses, token=token),
+    )  # fmt: skip
+    menu = armed_menu(host.name or str(mac), mac, entry)
+    return render_menu(kind, menu, boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
+
+
+def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Image) -> None:
+    """Everything the host would fetch, rendered and linted before it is armed; raises Problem."""
+    layer = {**profile.parameters, "template": profile.template}
+    parameters = _parameters(host, layer)
+    if not parameters["accounts"] and not parameters["root_password_hash"]:
+        raise Problem(
+            f"profile {profile.name} lets nobody log in: set an account, e.g. pxeforge profile set {profile.name} "
+            "'accounts=[{name: ops, ssh_keys: [ssh-ed25519 …], sudo: true}]'"
+        )
+    tokens = {"answers": _HIDDEN, "installer": _HIDDEN}
+    texts = {
+        what: _render(ctx, host, layer, image, what, tokens)
+        for what in ("menu", "menu.pxelinux", "answers", "early", "disks", "late")
+    }
+    args = kernel_args(parameters, hostname=host.name or "", addresses=ctx.addresses, token=_HIDDEN)
+    findings = [*errors_of(lint_preseed(texts["answers"])), *errors_of(lint_kernel_args(args))]
+    if findings:
+        raise Problem(f"the answers of profile {profile.name} ({profile.template}) would fail: {findings[0]}")
+
+
+def agent_digest(ctx: Context) -> str | None:
+    """SHA-256 of the agent that hosts fetch; None before the first start has packed it."""
+    path = ctx.data_dir / "agent" / "pxeforge-agent.pyz"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def preview(ctx: Context, text: str, *, what: str, profile: str | None = None) -> str:
+    """What the host would be given; tokens show as zeros. Without `profile`: what it is armed with now."""
+    with ctx.database.read() as session:
+        host = hosts.find(session, text)
+        attempt = _live_attempt(ctx, session, host)
+        if profile is not None:
+            row = profiles.get(session, profile)
+            layer, image = {**row.parameters, "template": row.template}, images.newest(ctx, row.image)
+        elif attempt is not None:
+            layer, image = attempt.parameters, images.by_reference(ctx, attempt.image)
+        else:
+            raise Conflict("the host is not armed: name a profile to see what it would get")
+        return _render(ctx, host, layer, image, what, {"answers": _HIDDEN, "installer": _HIDDEN})
+
+
+def explain(ctx: Context, text: str) -> dict[str, Any]:
+    """What the host would get if it netbooted now, and why."""
+    with ctx.database.read() as session:
+        host = hosts.find(session, text)
+        firmware = Firmware(host.firmware) if host.firmware else Firmware.BIOS
+        request = BootRequest(mac=MacAddress.parse(host.nics[0].mac), firmware=firmware, is_ipxe=firmware.is_uefi)
+        decision = decide_boot(request, _known(host), ctx.clock())
+    files = {}
+    if decision.boot is Boot.INSTALL:
+        files = {what: preview(ctx, text, what=what) for what in ("menu", "answers", "early", "disks", "late")}
+    return {"decision": decision.boot.value, "reason": decision.reason, "loader": host.loader, "files": files}
+
+
+# ---------------------------------------------------------------------------------------------- the wire asks
+
+
+def _known(host: Host) -> KnownHost:
+    return KnownHost(
+        state=HostState(host.state), armed_until=host.armed_until, loader=LoaderChoice(host.loader)
+    )  # fmt: skip
+
+
+def decide(ctx: Context, request: BootRequest, host: Host | None) -> BootDecision:
+    return decide_boot(request, _known(host) if host else None, ctx.clock())
+
+
+def _live_attempt(ctx: Context, session: Session, host: Host) -> Attempt | None:
+    """The attempt that a boot loader may still be served for."""
+    if host.state not in (HostState.ARMED.value, HostState.BOOTING.value) or not host.attempt_id:
+        return None
+    if host.armed_until is None or ctx.clock() >= host.armed_until:
+        return None
+    return session.get(Attempt, host.attempt_id)
+
+
+def menu(ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str) -> str:
+    """The host's own menu: its installer while it is armed, else the local disk."""
+    with ctx.database.write() as session:
+        host = hosts.by_mac(session, mac)
+        attempt = _live_attempt(ctx, session, host) if host else None
+        if host is None or attempt is None:
+            return render_menu(
+                kind, local_menu(str(mac), mac), boot_url=ctx.addresses.boot_url,
+                dirs=ctx.assets("boot_templates"),
+            )  # fmt: skip
+        image = images.by_reference(ctx, attempt.image)
+        tokens = {purpose: token_of(ctx, attempt.id, purpose) for purpose in ("answers", "installer")}
+        what = "menu" if kind is MenuKind.IPXE else "menu.pxelinux"
+        text = _render(ctx, host, attempt.parameters, image, what, tokens)
+        host.address = peer or host.address
+        hosts.move(
+            session, ctx, host, Signal.MENU_FETCHED, source="http" if kind is MenuKind.IPXE else "tftp",
+            message=f"{kind.name.lower()} menu fetched by {peer}",
+        )  # fmt: skip
+        return text
+
+
+def image_fetched(ctx: Context, path: str, *, peer: str, head: bool) -> None:
+    """Kernel and initrd in the timeline of the host that fetches them."""
+    if head or path not in ("linux", "initrd.gz"):
+        return
+    with ctx.database.write() as session:
+        host = hosts.by_address(session, peer)
+        if host is not None:
+            record(
+                session, ctx, host_id=host.id, source="http", kind="image_fetched", message=f"{path} fetched by {peer}"
+            )
+
+
+# ---------------------------------------------------------------------------------------------- the installer asks
+
+
+def answers(ctx: Context, token: str, *, peer: str) -> str:
+    """The rendered answers, for the holder of the token; from now on the host is not armed any more."""
+    return _answer(ctx, token, "answers", "answers", peer)
+
+
+def early(ctx: Context, token: str, *, peer: str) -> str:
+    return _answer(ctx, token, "installer", "early", peer)
+
+
+def disks(ctx: Context, token: str, *, peer: str) -> str:
+    return _answer(ctx, token, "installer", "disks", peer)
+
+
+def late(ctx: Context, token: str, *, peer: str) -> str:
+    return _answer(ctx, token, "installer", "late", peer)
+
+
+def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str) -> str:
+    refusal: Forbidden | None = None
+    text = ""
+    with ctx.database.write() as session:
+        try:
+            attempt, host = _redeem(session, ctx, token, purpose, what, peer)
+            image = images.by_reference(ctx, attempt.image)
+            tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
+            text = _render(ctx, host, attempt.parameters, image, what, tokens)
+            if what == "answers":
+                _begin_install(session, ctx, host, attempt, peer)
+            else:
+                record(
+                    session,
+                    ctx,
+                    host_id=host.id,
+                    source="installer",
+                    kind=what,
+                    message=f"{what} script fetched by {peer}",
+                )
+        except Forbidden as problem:
+            refusal = problem  # its event is kept: the transaction ends well
+    if refusal is not None:
+        raise refusal
+    return text
+
+
+def _begin_install(session: Session, ctx: Context, host: Host, attempt: Attempt, peer: str) -> None:
+    if attempt.answers_at is None:
+        attempt.answers_at = ctx.clock()
+        host.armed_until = attempt.expires_at = ctx.clock() + INSTALL_BUDGET_S
+    host.address = peer or host.address
+    hosts.move(
+        session, ctx, host, Signal.ANSWERS_FETCHED, source="http",
+        message=f"answers fetched by {peer}; the host is disarmed and installing",
+    )  # fmt: skip
+
+
+def _redeem(session: Session, ctx: Context, token: str, purpose: str, what: str, peer: str) -> tuple[Attempt, Host]:
+    """The attempt behind a token, or Forbidden (with an event on the host, if the token was ever good)."""
+    row = session.get(Token, digest(token))
+    if row is None or not hmac.compare_digest(row.purpose, purpose):
+        raise Forbidden("this token is not known here")
+    attempt = session.get_one(Attempt, row.attempt_id)
+    host = session.get_one(Host, attempt.host_id)
+    why = _refusal(ctx, row, attempt, host, what)
+    if why is not None:
+        record(
+            session, ctx, host_id=host.id, source="http", kind="token_refused",
+            message=f"token for {what} refused to {peer}: {why}",
+        )  # fmt: skip
+        raise Forbidden(f"this token is refused: {why}")
+    return attempt, host
+
+
+def _refusal(ctx: Context, row: Token, attempt: Attempt, host: Host, what: str) -> str | None:
+    if row.used_at is not None:
+        return "it was used already"
+    if attempt.outcome is not None:
+        return f"its install is over ({attempt.outcome})"
+    if ctx.clock() >= attempt.expires_at:
+        return "its time is over"
+    if what == "answers":
+        if host.state not in (HostState.ARMED.value, HostState.BOOTING.value, HostState.INSTALLING.value):
+            return f"the host is {host.state}"
+        if attempt.answers_at is not None and ctx.clock() > attempt.answers_at + ANSWERS_GRACE_S:
+            return "the answers were fetched before"
+        return None
+    return None if host.state == HostState.INSTALLING.value else f"the host is {host.state}"
+
+
+def token_of(ctx: Context, attempt_id: str, purpose: str) -> str:
+    """Derived, not stored: the same menu can be rendered twice, and the database alone opens nothing."""
+    return ctx.sign("install tokens", f"{attempt_id}/{purpose}")
+
+
+# ---------------------------------------------------------------------------------------------- the installer tells
+
+
+def progress(ctx: Context, token: str, said: str, *, peer: str) -> None:
+    _note(ctx, token, "progress", said or "installer reported", peer)
+
+
+def failed(ctx: Context, token: str, stage: str, said: str, *, peer: str) -> None:
+    """The installer stops by its own decision. A late failure is only told: the registration may still come."""
+    refusal: Forbidden | None = None
+    with ctx.database.write() as session:
+        try:
+            _, host = _redeem(session, ctx, token, "installer", "failed", peer)
+            if stage == "late":
+                record(
+                    session, ctx, host_id=host.id, source="installer", kind="late_failed", message=said or "late failed"
+                )
+            else:
+                _give_up(session, ctx, host, f"{stage}: {said or 'the installer gave up'}", source="installer")
+        except Forbidden as problem:
+            refusal = problem
+    if refusal is not None:
+        raise refusal
+
+
+def _note(ctx: Context, token: str, kind: str, said: str, peer: str) -> None:
+    refusal: Forbidden | None = None
+    with ctx.database.write() as session:
+        try:
+            _, host = _redeem(session, ctx, token, "installer", kind, peer)
+            record(session, ctx, host_id=host.id, source="installer", kind=kind, message=said)
+        except Forbidden as problem:
+            refusal = problem
+    if refusal is not None:
+        raise refusal
+
+
+def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> dict[str, Any]:
+    """The bootstrap's call home: facts in, the agent's credential out; the token is used up and the host disarmed."""
+    refusal: Forbidden | None = None
+    answer: dict[str, Any] = {}
+    with ctx.database.write() as session:
+        try:
+            attempt, host = _redeem(session, ctx, token, "installer", "register", peer)
+            answer = _register(session, ctx, token, attempt, host, facts, peer)
+        except Forbidden as problem:
+            refusal = problem
+    if refusal is not None:
+        raise refusal
+    return answer
+
+
+def _register(
+    session: Session, ctx: Context, token: str, attempt: Attempt, host: Host, facts: dict[str, Any], peer: str
+) -> dict[str, Any]:
+    now = ctx.clock()
+    merge_facts(session, ctx, host, facts)
+    session.get_one(Token, digest(token)).used_at = now
+    attempt.registered_at, attempt.outcome = now, "registered"
+    host.registered_at, host.armed_until, host.seen_at = now, None, now
+    host.address = peer or host.address
+    credential = secrets.token_urlsafe(32)
+    row = session.get(AgentCredential, host.id) or AgentCredential(host_id=host.id)
+    row.digest, row.issued_at, row.seen_at = digest(credential), now, None
+    session.add(row)
+    keys = len(host.facts.get("ssh_host_keys", []))
+    hosts.move(
+        session, ctx, host, Signal.REGISTER, source="installer",
+        message=f"registered from {peer}: {len(host.nics)} NICs, {len(host.facts.get('disks', []))} disks, "
+        f"{keys} SSH host keys; disarmed",
+    )  # fmt: skip
+    return {
+        "agent_url": ctx.addresses.agent_url,
+        "agent_token": credential,
+        "certificate_pem": (ctx.data_dir / "tls" / "server.crt").read_text(),
+        "host_id": host.id,
+        "host_name": host.name,
+    }

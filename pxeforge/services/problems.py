@@ -1,0 +1,21 @@
+"""What a use case can refuse; every message is one sentence that says what to do."""
+
+from __future__ import annotations
+
+
+class Problem(Exception):
+    """Something the caller can mend; `status` is the HTTP status it maps to."""
+
+    status = 400
+
+
+class NotFound(Problem):
+    status = 404
+
+
+class Conflict(Problem):
+    status = 409
+
+
+class Forbidden(Problem):
+    status = 403

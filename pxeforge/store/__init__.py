@@ -1,0 +1,1 @@
+"""Rows: tables, migrations and the repositories over them."""

@@ -1,0 +1,1 @@
+"""The Flask applications of the three listeners."""

@@ -1,0 +1,136 @@
+"""The admin plane: web pages and REST API behind one login, or on the root-only socket."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, flash, g, jsonify, redirect, render_template, request, send_file
+from flask.typing import ResponseReturnValue
+from jinja2 import FileSystemLoader, StrictUndefined
+from werkzeug.exceptions import HTTPException, NotFound
+
+import pxeforge
+from pxeforge.assets import AssetMissing, asset_dirs, find_asset
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Problem
+from pxeforge.webapp.api import create_api
+from pxeforge.webapp.auth import SESSION_S, Guard, csrf_token, is_api
+from pxeforge.webapp.pages import create_pages
+
+_MAX_REQUEST_BYTES = 4 * 1024 * 1024
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def create_admin(ctx: Context, *, trusted_socket: bool = False) -> Flask:
+    """The admin app; `trusted_socket` is for the unix socket that only root can open (no login there)."""
+    operator_dir = ctx.operator_dir / "web"
+    app = Flask("pxeforge", static_folder=None, root_path=str(Path(__file__).parent))
+    app.config.update(
+        SECRET_KEY=ctx.key_for("sessions"),
+        # __Host-: the browser itself insists on Secure, Path=/ and no Domain.
+        SESSION_COOKIE_NAME="__Host-pxeforge",
+        SESSION_COOKIE_PATH="/",
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_S),
+        MAX_CONTENT_LENGTH=_MAX_REQUEST_BYTES,
+        MAX_FORM_MEMORY_SIZE=_MAX_REQUEST_BYTES,
+    )
+    app.jinja_loader = FileSystemLoader([folder / "templates" for folder in asset_dirs("web", operator_dir)])
+    app.jinja_env.undefined = StrictUndefined
+    guard = Guard(ctx, trusted_socket=trusted_socket)
+    app.before_request(guard.check)
+    app.after_request(_harden)
+    app.register_error_handler(Problem, _on_problem)
+    app.register_error_handler(HTTPException, _on_http_error)
+
+    @app.get("/static/<path:name>")
+    def web_file(name: str) -> Response:
+        try:
+            return send_file(find_asset("web", f"static/{name}", operator_dir))
+        except AssetMissing:
+            raise NotFound(f"there is no file {name}") from None
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.context_processor
+    def page_frame() -> dict[str, Any]:
+        return {
+            "who": g.get("who"),
+            "version": pxeforge.__version__,
+            "trusted_socket": trusted_socket,
+            "csrf_token": (lambda: "") if trusted_socket else csrf_token,
+            "layout": "fragment.html" if request.headers.get("HX-Request") else "page.html",
+        }
+
+    app.register_blueprint(create_api(ctx))
+    app.register_blueprint(create_pages(ctx, guard))
+    return app
+
+
+def _harden(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Cache-Control"] = "no-cache" if request.endpoint == "web_file" else "no-store"
+    return response
+
+
+def _on_problem(problem: Problem) -> ResponseReturnValue:
+    if is_api(request):
+        return _problem_json(problem.status, str(problem))
+    if "back" in g and problem.status != 429:
+        flash(str(problem), "error")
+        return redirect(g.back, 303)
+    return _error_page(problem.status, str(problem))
+
+
+def _on_http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.response is not None or error.code is None or error.code < 400:
+        return error.get_response()
+    if not is_api(request):
+        return _error_page(error.code, _WORDS.get(error.code, error.description or error.name))
+    response = _problem_json(error.code, error.description or error.name)
+    if error.code == 401:
+        response.headers["WWW-Authenticate"] = 'Basic realm="pxeforge", charset="UTF-8"'
+    return response
+
+
+_WORDS = {
+    404: "There is no such page.",
+    405: "This address takes another kind of request: use the buttons on the pages.",
+    413: "That was too much at once: send less.",
+    500: "Something went wrong in pxeforge itself: its log says what.",
+}
+
+
+def _problem_json(status: int, detail: str) -> Response:
+    """RFC 9457."""
+    title = HTTP_TITLES.get(status, "Refused")
+    response = jsonify({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    response.status_code, response.mimetype = status, "application/problem+json"
+    return response
+
+
+HTTP_TITLES = {
+    400: "Bad request", 401: "Login needed", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
+    409: "Conflict", 413: "Too large", 415: "Wrong kind of content", 429: "Too many attempts", 500: "Server error",
+}  # fmt: skip
+
+
+def _error_page(status: int, message: str) -> ResponseReturnValue:
+    return render_template("error.html", title=HTTP_TITLES.get(status, "Refused"), message=message), status

@@ -1,0 +1,91 @@
+"""The agent plane: TLS, a bearer credential per host, nothing but what an agent needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from pxeforge.services import agents, deploys
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Problem
+
+_MAX_BODY = 2 * 1024 * 1024
+
+
+def create_agent_plane(ctx: Context) -> Flask:
+    """Every route needs the credential; who holds it can see and finish the tasks of its own host only."""
+    app = Flask("pxeforge.agents", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
+    app.register_error_handler(Problem, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+
+    @app.before_request
+    def authenticate() -> Response | None:
+        kind, _, credential = request.headers.get("Authorization", "").partition(" ")
+        if kind != "Bearer" or not credential:
+            return _answer({"detail": "a bearer credential is needed"}, 401)
+        g.host_id = agents.authenticate(ctx, credential)
+        return None
+
+    @app.post("/v1/hello")
+    def hello() -> Response:
+        body = _body()
+        facts = body.get("facts") if isinstance(body.get("facts"), dict) else {}
+        clock = body.get("clock", (facts or {}).get("clock"))
+        return jsonify(
+            agents.hello(
+                ctx, g.host_id, version=str(body.get("version", "")), boot_id=str(body.get("boot_id", "")),
+                facts=facts or {}, clock=clock if isinstance(clock, int | float) else None,
+                peer=request.remote_addr or "",
+            )
+        )  # fmt: skip
+
+    @app.post("/v1/claim")
+    def claim() -> Response:
+        task = deploys.claim(ctx, g.host_id)
+        return jsonify(task) if task is not None else Response(status=204)
+
+    @app.post("/v1/tasks/<task_id>/events")
+    def events(task_id: str) -> Response:
+        body = _body()
+        said = [entry for entry in body.get("events", []) if isinstance(entry, dict)]
+        return jsonify(deploys.renew(ctx, g.host_id, task_id, _fence(body), said))
+
+    @app.post("/v1/tasks/<task_id>/result")
+    def result(task_id: str) -> Response:
+        body = _body()
+        deploys.finish(ctx, g.host_id, task_id, _fence(body), body)
+        return jsonify({})
+
+    return app
+
+
+def _body() -> dict[str, Any]:
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise Problem("the body must be a JSON object")
+    return body
+
+
+def _fence(body: dict[str, Any]) -> int:
+    fence = body.get("fence")
+    if not isinstance(fence, int) or isinstance(fence, bool):
+        raise Problem("fence must be a number")
+    return fence
+
+
+def _answer(content: dict[str, Any], status: int) -> Response:
+    response = jsonify(content)
+    response.status_code = status
+    return response
+
+
+def _refused(problem: Exception) -> Response:
+    return _answer({"detail": str(problem)}, problem.status if isinstance(problem, Problem) else 500)
+
+
+def _http_error(problem: Exception) -> Response:
+    code = (problem.code if isinstance(problem, HTTPException) else None) or 500
+    return _answer({"detail": getattr(problem, "name", "error")}, code)

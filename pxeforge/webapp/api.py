@@ -1,0 +1,233 @@
+"""The REST API, version 1: thin over the use cases; who may call it is decided by the application around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, g, jsonify, request
+
+from pxeforge.services import accounts, blueprints, deploys, events, hosts, images, installs, profiles, secrets
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Problem
+
+_CALLED = {str: "a text", list: "a list of texts", dict: "an object", bool: "true or false", float: "a number"}
+_ALSO: dict[type, tuple[type, ...]] = {float: (int, float)}
+
+
+def create_api(ctx: Context) -> Blueprint:
+    """Routes below /api/v1; `g.who` is the acting user. Bodies and answers are JSON objects or arrays."""
+    api = Blueprint("api", __name__, url_prefix="/api/v1")
+    _host_routes(api, ctx)
+    _catalog_routes(api, ctx)
+    _run_routes(api, ctx)
+    _account_routes(api, ctx)
+    return api
+
+
+def _host_routes(api: Blueprint, ctx: Context) -> None:
+    @api.get("/hosts")
+    def list_hosts() -> Response:
+        args = request.args
+        return jsonify(hosts.list_hosts(ctx, state=args.get("state"), tag=args.get("tag"), role=args.get("role")))
+
+    @api.post("/hosts")
+    def add_host() -> tuple[Response, int]:
+        body = _body(macs=list, name=str, roles=list, tags=list)
+        roles = body.get("roles", [])
+        deploys.check_roles(ctx, roles)
+        return jsonify(
+            hosts.add(
+                ctx, macs=body.get("macs", []), name=body.get("name"), roles=roles, tags=body.get("tags", []),
+                who=g.who,
+            )
+        ), 201  # fmt: skip
+
+    @api.get("/hosts/<host>")
+    def show_host(host: str) -> Response:
+        return jsonify(hosts.show(ctx, host))
+
+    @api.patch("/hosts/<host>")
+    def change_host(host: str) -> Response:
+        return jsonify(hosts.change(ctx, host, who=g.who, **_body(name=str, tags=list, loader=str, settings=dict)))
+
+    @api.delete("/hosts/<host>")
+    def forget_host(host: str) -> Response:
+        hosts.forget(ctx, host, who=g.who)
+        return jsonify({})
+
+    @api.post("/hosts/<host>/arm")
+    def arm_host(host: str) -> Response:
+        body = _body(profile=str, for_s=float)
+        if "profile" not in body:
+            raise Problem("arming needs a profile: see `pxeforge profile list`")
+        return jsonify(
+            installs.arm(ctx, host, profile=body["profile"], for_s=body.get("for_s", installs.ARMED_FOR_S), who=g.who)
+        )
+
+    @api.post("/hosts/<host>/disarm")
+    def disarm_host(host: str) -> Response:
+        return jsonify(installs.disarm(ctx, host, who=g.who))
+
+    @api.post("/hosts/assign")
+    def assign_roles() -> Response:
+        body = _body(hosts=list, roles=list)
+        known = [role["name"] for role in deploys.known_roles(ctx)]
+        return jsonify(
+            hosts.assign(ctx, body.get("hosts", []), body.get("roles", []), who=g.who, known_roles=known)
+        )  # fmt: skip
+
+    @api.post("/hosts/<host>/unassign")
+    def unassign_roles(host: str) -> Response:
+        return jsonify(hosts.unassign(ctx, host, _body(roles=list).get("roles", []), who=g.who))
+
+    @api.get("/hosts/<host>/timeline")
+    def host_timeline(host: str) -> Response:
+        found = hosts.show(ctx, host)
+        return jsonify(events.timeline(ctx, found["id"], after_id=request.args.get("after_id", 0, type=int)))
+
+    @api.get("/hosts/<host>/render/<what>")
+    def render_host(host: str, what: str) -> Response:
+        text = installs.preview(ctx, host, what=what, profile=request.args.get("profile"))
+        return jsonify({"what": what, "text": text})
+
+    @api.get("/hosts/<host>/explain")
+    def explain_host(host: str) -> Response:
+        return jsonify(installs.explain(ctx, host))
+
+    @api.get("/events")
+    def recent_events() -> Response:
+        return jsonify(events.recent(ctx, limit=min(request.args.get("limit", 50, type=int), 1000)))
+
+
+def _catalog_routes(api: Blueprint, ctx: Context) -> None:
+    @api.get("/profiles")
+    def list_profiles() -> Response:
+        return jsonify(profiles.list_profiles(ctx))
+
+    @api.post("/profiles")
+    def create_profile() -> tuple[Response, int]:
+        body = _body(name=str, image=str, template=str, parameters=dict)
+        if "name" not in body or "image" not in body:
+            raise Problem("a profile needs a name and an image")
+        body.setdefault("parameters", {})
+        return jsonify(profiles.create(ctx, body.pop("name"), who=g.who, **body)), 201
+
+    @api.get("/profiles/<profile>")
+    def show_profile(profile: str) -> Response:
+        return jsonify(profiles.show(ctx, profile))
+
+    @api.patch("/profiles/<profile>")
+    def change_profile(profile: str) -> Response:
+        body = _body(parameters=dict, unset=list, image=str, template=str)
+        body.setdefault("parameters", {})
+        return jsonify(profiles.change(ctx, profile, who=g.who, **body))
+
+    @api.delete("/profiles/<profile>")
+    def remove_profile(profile: str) -> Response:
+        profiles.remove(ctx, profile, who=g.who)
+        return jsonify({})
+
+    @api.get("/images")
+    def list_images() -> Response:
+        return jsonify(images.list_images(ctx))
+
+    @api.delete("/images/<name>")
+    def remove_image(name: str) -> Response:
+        images.remove(ctx, name, who=g.who)
+        return jsonify({})
+
+    @api.get("/roles")
+    def list_roles() -> Response:
+        return jsonify(deploys.known_roles(ctx))
+
+    @api.get("/blueprints")
+    def list_blueprints() -> Response:
+        return jsonify(blueprints.list_blueprints(ctx))
+
+
+def _run_routes(api: Blueprint, ctx: Context) -> None:
+    @api.post("/plan")
+    def make_plan() -> Response:
+        body = _body(blueprint=str, limit=list)
+        return jsonify(deploys.plan(ctx, blueprint=body.get("blueprint"), limit=tuple(body.get("limit", []))))
+
+    @api.post("/deploy")
+    def deploy() -> tuple[Response, int]:
+        body = _body(blueprint=str, limit=list, check=bool)
+        run = deploys.deploy(
+            ctx, blueprint=body.get("blueprint"), check=body.get("check", False), limit=tuple(body.get("limit", [])),
+            who=g.who,
+        )  # fmt: skip
+        return jsonify(run), 202
+
+    @api.post("/verify")
+    def verify() -> tuple[Response, int]:
+        body = _body(blueprint=str, only=str)
+        return jsonify(deploys.verify(ctx, blueprint=body.get("blueprint"), only=body.get("only"), who=g.who)), 202
+
+    @api.get("/runs")
+    def list_runs() -> Response:
+        return jsonify(deploys.list_runs(ctx))
+
+    @api.get("/runs/<run>")
+    def show_run(run: str) -> Response:
+        return jsonify(deploys.show_run(ctx, run))
+
+    @api.post("/runs/<run>/cancel")
+    def cancel_run(run: str) -> Response:
+        return jsonify(deploys.cancel(ctx, run, who=g.who))
+
+    @api.post("/runs/<run>/resume")
+    def resume_run(run: str) -> Response:
+        return jsonify(deploys.resume(ctx, run, who=g.who))
+
+    @api.get("/secrets")
+    def list_secrets() -> Response:
+        return jsonify(secrets.list_secrets(ctx))
+
+    @api.post("/secrets/<name>/reveal")
+    def reveal_secret(name: str) -> Response:
+        return jsonify(secrets.show(ctx, name, who=g.who))
+
+
+def _account_routes(api: Blueprint, ctx: Context) -> None:
+    @api.get("/users")
+    def list_users() -> Response:
+        return jsonify(accounts.list_users(ctx))
+
+    @api.post("/users")
+    def add_user() -> tuple[Response, int]:
+        body = _body(name=str, password=str)
+        accounts.add(ctx, body.get("name", ""), body.get("password", ""), who=g.who)
+        return jsonify({"name": body["name"]}), 201
+
+    @api.post("/users/<name>/password")
+    def set_password(name: str) -> Response:
+        accounts.set_password(ctx, name, _body(password=str).get("password", ""), who=g.who)
+        return jsonify({"name": name})
+
+    @api.delete("/users/<name>")
+    def remove_user(name: str) -> Response:
+        accounts.remove(ctx, name, who=g.who)
+        return jsonify({})
+
+
+def _body(**types: type) -> dict[str, Any]:
+    """The JSON object of the request with known keys of the right types; null means not given. Raises Problem."""
+    body = request.get_json(silent=True) if request.data else {}
+    if not isinstance(body, dict):
+        raise Problem("the body must be a JSON object")
+    checked = {}
+    for key, value in body.items():
+        if key not in types:
+            raise Problem(f"unknown key {key!r}: known are {', '.join(types)}")
+        if value is None:
+            continue
+        if isinstance(value, bool) is not (types[key] is bool) or not isinstance(
+            value, _ALSO.get(types[key], types[key])
+        ):
+            raise Problem(f"{key} must be {_CALLED[types[key]]}")
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            raise Problem(f"{key} must be a list of texts")
+        checked[key] = value
+    return checked

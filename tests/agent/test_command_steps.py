@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from pxeforge.agent.changes import Changes
+from pxeforge.agent.execution import Execution
+from pxeforge.agent.task import run_step
+
+FAKE_PATH = "{bin}:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def do(
+    folder: Path, kind: str, params: dict[str, Any], *, secrets: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    execution = Execution(secrets=secrets, state_folder=folder, path_env=FAKE_PATH.format(bin=folder / "bin"), **more)
+    step = {"name": "x", "id": "r.t.x", "type": kind, "params": params}
+    return run_step(step, execution, Changes(folder / "changes.json"))
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """A stand-in for a program of the host, which keeps its state in files of the folder."""
+    (folder / "bin").mkdir(exist_ok=True)
+    file = folder / "bin" / name
+    file.write_text(f"#!/bin/sh\ncd {folder}\n{script}")
+    file.chmod(0o755)
+
+
+def test_a_command_runs_only_while_its_guard_says_so(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    for guard in ({"creates": str(made)}, {"unless": f"test -e {made}"}, {"onlyif": f"test ! -e {made}"}):
+        made.unlink(missing_ok=True)
+        params = {"shell": f"echo $WORD > {made}", "env": {"WORD": "hi"}, **guard}
+        assert [do(tmp_path, "command", params)["status"] for _ in range(2)] == ["changed", "ok"]
+        assert made.read_text() == "hi\n"
+
+
+def test_a_command_that_does_not_reach_its_goal_fails(tmp_path: Path) -> None:
+    result = do(tmp_path, "command", {"argv": ["true"], "creates": f"{tmp_path}/never"})
+    assert result["status"] == "failed"
+    assert "did not create" in result["message"]
+
+
+def test_a_command_gets_its_stdin_and_a_daemon_does_not_hold_it_up(tmp_path: Path) -> None:
+    began = time.monotonic()
+    result = do(tmp_path, "command", {"shell": "cat; sleep 20 &", "stdin": "fed", "always": True})
+    assert (result["status"], result["output"]) == ("changed", "fed")
+    assert time.monotonic() - began < 5
+
+
+def test_a_missing_program_and_an_own_timeout_are_named(tmp_path: Path) -> None:
+    assert (
+        "no-such-program cannot be run"
+        in do(tmp_path, "command", {"argv": ["no-such-program"], "always": True})["message"]
+    )
+    result = do(tmp_path, "command", {"shell": "echo so far; sleep 30", "always": True, "timeout_s": 0.3})
+    assert (result["message"], result["output"].strip()) == ("/bin/sh took longer than 0.3 s", "so far")
+
+
+def test_an_unknown_type_or_parameter_asks_for_a_newer_agent(tmp_path: Path) -> None:
+    assert "no step type dance" in do(tmp_path, "dance", {})["message"]
+    assert "no parameter colour of command" in do(tmp_path, "command", {"colour": 1})["message"]
+
+
+def test_wait_sees_a_port_open_and_fails_at_its_deadline(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = {"host": "127.0.0.1", "port": listener.getsockname()[1]}
+        assert do(tmp_path, "wait", {"tcp": target})["status"] == "ok"
+    result = do(tmp_path, "wait", {"tcp": target, "deadline_s": 0.3, "interval_s": 0.1})
+    assert (result["status"], "does not answer" in result["message"]) == ("failed", True)
+    assert do(tmp_path, "wait", {"tcp": target}, check_only=True)["status"] == "waiting"
+
+
+def test_a_probe_compares_the_answer_and_tries_until_its_deadline(tmp_path: Path) -> None:
+    counter = f"echo x >> {tmp_path}/n; wc -l < {tmp_path}/n"
+    probe = {"shell": counter, "expect": "3", "deadline_s": 5, "interval_s": 0.05}
+    assert do(tmp_path, "probe", probe)["status"] == "ok"
+    assert do(tmp_path, "probe", {"shell": "echo @@nonce@@", "expect": "@@nonce@@"})["status"] == "ok"
+    wrong = do(tmp_path, "probe", {"shell": "echo it is bad", "expect_match": "good"})
+    assert (wrong["status"], wrong["output"]) == ("failed", "it is bad")
+    assert do(tmp_path, "probe", {"shell": "exit 1", "expect": ""}, check_only=True)["status"] == "waiting"
+
+
+DPKG_QUERY = r"""
+for name in "$@"; do case $name in -*) continue;; esac
+  grep -q "^$name$" installed && printf 'ii \t%s\t%s\t1.0\n' $name $name
+done
+"""
+APT = r"""
+echo "$DEBIAN_FRONTEND $*" >> apt.log
+case "$*" in
+*" update"*) test -e network || { echo "E: Failed to fetch" >&2; exit 100; }; touch fresh;;
+*" install"*) test -e fresh || { echo "E: Unable to locate package" >&2; exit 100; }
+  for name in "$@"; do case $name in -*|install) ;; *) echo $name >> installed;; esac; done;;
+esac
+"""
+
+
+def packages_host(folder: Path) -> None:
+    program(folder, "dpkg-query", DPKG_QUERY)
+    program(folder, "apt-get", APT)
+    program(folder, "dpkg", "case $1 in --audit) cat broken 2>/dev/null;; *) echo $* >> dpkg.log; rm -f broken;; esac")
+    (folder / "installed").touch()
+    (folder / "network").touch()
+
+
+def test_packages_are_installed_once_with_old_configuration_kept(tmp_path: Path) -> None:
+    packages_host(tmp_path)
+    params = {"names": ["a-a", "b-b"]}
+    assert [do(tmp_path, "packages", params)["status"] for _ in range(2)] == ["changed", "ok"]
+    log = (tmp_path / "apt.log").read_text().splitlines()
+    assert [line.split(" ")[-1] for line in log] == ["update", "b-b"]
+    assert "noninteractive" in log[1]
+    for option in ("--force-confold", "DPkg::Lock::Timeout=", "--no-install-recommends"):
+        assert option in log[1]
+
+
+def test_stale_package_lists_are_refreshed_when_a_package_is_not_found(tmp_path: Path) -> None:
+    packages_host(tmp_path)
+    (tmp_path / "package-lists-refreshed").touch()  # looks fresh, but the package is newer
+    result = do(tmp_path, "packages", {"names": ["a-a"]})
+    assert result["status"] == "changed", result
+
+
+def test_a_dpkg_that_was_interrupted_is_finished_first(tmp_path: Path) -> None:
+    packages_host(tmp_path)
+    (tmp_path / "broken").write_text("half installed")
+    assert do(tmp_path, "packages", {"names": ["a-a"]})["status"] == "changed"
+    assert (tmp_path / "dpkg.log").read_text() == "--force-confdef --force-confold --configure -a\n"
+    assert "--fix-broken" in (tmp_path / "apt.log").read_text()
+
+
+SYSTEMCTL = r"""
+echo "$*" >> systemctl.log
+case $1 in
+show) printf 'LoadState=loaded\nActiveState=%s\nSubState=x\nUnitFileState=%s\nNRestarts=0\nInvocationID=%s\n' \
+  $(cat active) $(cat enabled) $(cat start);;
+enable) echo enabled > enabled;;
+start|restart) echo $(($(cat start) + 1)) > start; cat after-start > active;;
+status) echo "why it died";;
+esac
+"""
+
+
+def unit_host(folder: Path, *, active: str = "inactive", after_start: str = "active") -> None:
+    program(folder, "systemctl", SYSTEMCTL)
+    for name, text in (("active", active), ("enabled", "disabled"), ("start", "0"), ("after-start", after_start)):
+        (folder / name).write_text(text + "\n")
+
+
+UNIT = {"name": "db.service", "running": True, "enabled": True, "settle_s": 0.3, "restart_on": ["r.t.config"]}
+
+
+def test_a_unit_is_enabled_and_started_once(tmp_path: Path) -> None:
+    unit_host(tmp_path)
+    assert [do(tmp_path, "unit", UNIT)["status"] for _ in range(2)] == ["changed", "ok"]
+    verbs = [line.split()[0] for line in (tmp_path / "systemctl.log").read_text().splitlines()]
+    assert [verb for verb in verbs if verb != "show"] == ["enable", "reset-failed", "start"]
+
+
+def test_a_unit_that_does_not_stay_active_fails_with_its_status(tmp_path: Path) -> None:
+    unit_host(tmp_path, after_start="failed")
+    result = do(tmp_path, "unit", UNIT)
+    assert (result["status"], result["message"]) == ("failed", "db.service did not become active: it is failed")
+    assert "why it died" in result["output"]
+
+
+def test_a_unit_is_restarted_once_for_a_change_also_one_of_an_earlier_task_or_life(tmp_path: Path) -> None:
+    unit_host(tmp_path, active="active")
+    (tmp_path / "enabled").write_text("enabled\n")
+    assert do(tmp_path, "unit", UNIT)["status"] == "ok"
+    Changes(tmp_path / "changes.json").mark("r.t.config")
+    assert [do(tmp_path, "unit", UNIT)["status"] for _ in range(2)] == ["changed", "ok"]
+    verbs = [line.split()[0] for line in (tmp_path / "systemctl.log").read_text().splitlines()]
+    assert verbs.count("restart") == 1
+
+
+def test_a_password_is_never_on_a_command_line(tmp_path: Path) -> None:
+    program(
+        tmp_path, "mariadb", 'tr "\\0" " " < /proc/$$/cmdline >> argv; echo "$MYSQL_PWD" >> env; cat >> sql; echo 1'
+    )
+    params = {"user": "app", "password": "pa'ss\\word", "database": "app_db"}
+    result = do(tmp_path, "sql", params, secrets=("pa'ss\\word",))
+    assert "PASSWORD('pa''ss\\\\word')" in (tmp_path / "sql").read_text()
+    assert result["message"].startswith("after the change it is still not right")  # the stand-in never changes
+    probe = {"sql": ["SELECT 1"], "host": "127.0.0.1", "user": "app", "password": "pa'ss\\word", "expect": "1"}
+    assert do(tmp_path, "probe", probe)["status"] == "ok"
+    assert "pa'ss" in (tmp_path / "env").read_text()
+    assert "pa'ss" not in (tmp_path / "argv").read_text()
+    assert "pa'ss" not in json.dumps(result)

@@ -1,0 +1,125 @@
+"""What many tests start from: a context on a fresh database, a clock that is told the time, an image, an armed host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pxeforge.services import hosts, installs, profiles
+from pxeforge.services.context import Addresses, Context, load_master_key
+from pxeforge.store.database import Database
+
+MAC = "52:54:00:12:34:56"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGyGZRyPyQjKZBTCzBVBDa0wN7GVrCrDDQqZ8pPXk5mv ops"
+ACCOUNT = {"name": "ops", "ssh_keys": [KEY], "sudo": True}
+PEER = "192.0.2.50"
+
+
+class Clock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database file: made once, copied for each test."""
+    path = tmp_path_factory.mktemp("fresh") / "pxeforge.db"
+    database = Database(path)
+    database.upgrade()
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+@pytest.fixture
+def ctx(tmp_path: Path, clock: Clock, fresh_database: Path) -> Context:
+    for name in ("images", "cache", "logs", "tls", "agent"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tls" / "server.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "agent" / "pxeforge-agent.pyz").write_bytes(b"agent")
+    shutil.copy(fresh_database, tmp_path / "pxeforge.db")
+    return Context(
+        database=Database(tmp_path / "pxeforge.db"),
+        data_dir=tmp_path,
+        addresses=Addresses(boot_address="192.0.2.1"),
+        master_key=load_master_key(tmp_path),
+        operator_dir=tmp_path / "etc",
+        clock=clock,
+    )
+
+
+def write_image(data_dir: Path, version: str = "20250803") -> Path:
+    """A small image as the importer leaves it."""
+    folder = data_dir / "images" / "debian-13" / version
+    contents = {"linux": b"kernel", "initrd.gz": b"initrd", "loaders/pxelinux.0": b"pxelinux"}
+    files = {}
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        files[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = {
+        "name": "debian-13", "version": version, "arch": "amd64", "suite": "trixie", "kernel_version": "6.12",
+        "imported_at": 1.0, "files": files, "sources": {},
+    }  # fmt: skip
+    (folder / "image.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def profile(ctx: Context) -> str:
+    """A profile that renders, with its image at hand."""
+    write_image(ctx.data_dir)
+    profiles.create(ctx, "debian-13", image="debian-13", parameters={"accounts": [ACCOUNT]}, who="test")
+    return "debian-13"
+
+
+@pytest.fixture
+def armed(ctx: Context, profile: str) -> dict[str, Any]:
+    """A host named n1, armed for the profile."""
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    return installs.arm(ctx, "n1", profile=profile, who="test")
+
+
+@pytest.fixture
+def tokens(ctx: Context, armed: dict[str, Any]) -> Callable[[str], str]:
+    """The token of the armed attempt for a purpose, as the rendered files carry it."""
+
+    def token(purpose: str) -> str:
+        attempt = hosts.show(ctx, "n1")["attempt"]
+        assert attempt is not None
+        return installs.token_of(ctx, attempt["id"], purpose)
+
+    return token
+
+
+FACTS: dict[str, Any] = {
+    "hostname": "n1", "uuid": "11111111-2222-3333-4444-555555555555", "serial": "S1", "ram_bytes": 1 << 30,
+    "cpu": {"model": "x", "count": 1}, "disks": [{"name": "vda", "size_bytes": 8 << 30}],
+    "nics": [{"name": "ens3", "mac": MAC, "addresses": ["192.0.2.50/24"]}],
+    "ssh_host_keys": [{"type": "ssh-ed25519", "key": "AAAA"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def registered(ctx: Context, tokens: Callable[[str], str]) -> dict[str, Any]:
+    """The host n1 after its install; gives the answer that its bootstrap got."""
+    installs.answers(ctx, tokens("answers"), peer=PEER)
+    return installs.register(ctx, tokens("installer"), FACTS, peer=PEER)

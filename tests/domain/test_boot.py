@@ -1,0 +1,41 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pxeforge.domain.boot import Boot, BootRequest, KnownHost, decide_boot
+from pxeforge.domain.firmware import Firmware
+from pxeforge.domain.lifecycle import HostState
+from pxeforge.domain.mac import MacAddress
+
+MAC = MacAddress.parse("52:54:00:12:34:56")
+
+
+def request(firmware: Firmware = Firmware.BIOS, *, is_ipxe: bool = False) -> BootRequest:
+    return BootRequest(mac=MAC, firmware=firmware, is_ipxe=is_ipxe)
+
+
+def test_an_unknown_host_boots_its_disk() -> None:
+    decision = decide_boot(request(), None, now=0)
+    assert decision.boot is Boot.LOCAL
+    assert "unknown" in decision.reason
+
+
+def test_an_armed_host_installs_until_its_time_is_over() -> None:
+    host = KnownHost(state=HostState.ARMED, armed_until=100.0)
+    assert decide_boot(request(), host, now=99.9).boot is Boot.INSTALL
+    assert decide_boot(request(), host, now=100.0).boot is Boot.LOCAL
+
+
+@given(st.sampled_from(HostState), st.floats(0, 200), st.sampled_from(Firmware), st.booleans())
+def test_whoever_is_not_armed_is_never_offered_an_installer(
+    state: HostState, now: float, firmware: Firmware, is_ipxe: bool
+) -> None:
+    decision = decide_boot(request(firmware, is_ipxe=is_ipxe), KnownHost(state=state, armed_until=100.0), now)
+    if state not in (HostState.ARMED, HostState.BOOTING) or now >= 100.0:
+        assert decision.boot is Boot.LOCAL
+    assert decision.reason
+
+
+def test_a_firmware_without_a_loader_is_left_alone() -> None:
+    host = KnownHost(state=HostState.ARMED, armed_until=100.0)
+    assert decide_boot(request(Firmware.UEFI_X64), host, now=0).boot is Boot.LOCAL
+    assert decide_boot(request(Firmware.UEFI_X64, is_ipxe=True), host, now=0).boot is Boot.INSTALL

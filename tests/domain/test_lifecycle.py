@@ -1,0 +1,40 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pxeforge.domain.lifecycle import NEXT, HostState, IllegalSignal, Signal, advance
+
+
+def test_only_arming_leads_to_armed() -> None:
+    ways = {signal for (_, signal), after in NEXT.items() if after is HostState.ARMED}
+    assert ways == {Signal.ARM}
+
+
+def test_an_install_that_runs_cannot_be_armed_over() -> None:
+    with pytest.raises(IllegalSignal, match="installing cannot take arm"):
+        advance(HostState.INSTALLING, Signal.ARM)
+
+
+def test_only_an_armed_host_can_begin_to_install() -> None:
+    before = {state for (state, _), after in NEXT.items() if after is HostState.INSTALLING}
+    assert before == {HostState.ARMED, HostState.BOOTING, HostState.INSTALLING}
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    reached = set(NEXT.values())
+    left = {state for state, _ in NEXT}
+    assert set(HostState) - {HostState.DISCOVERED} <= reached
+    assert left == set(HostState)
+
+
+@given(st.lists(st.sampled_from(Signal), max_size=40))
+def test_without_arming_no_history_ends_in_an_install(signals: list[Signal]) -> None:
+    state = HostState.DISCOVERED
+    for signal in signals:
+        if signal is Signal.ARM:
+            continue
+        try:
+            state = advance(state, signal)
+        except IllegalSignal:
+            continue
+    assert state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from pxeforge.engine.plan import Plan, PlanHost, PlanProblem, PlanServer, compile_plan
+from pxeforge.engine.plan_views import plan_dot, plan_text
+from pxeforge.engine.roles import Role, parse_role
+
+SERVER = PlanServer(address="10.0.0.1", boot_url="http://10.0.0.1:8080")
+BASE = """\
+name: base
+summary: base
+variables:
+  ntp: {type: list, default: "{{ [server.address] }}"}
+tasks:
+  - {name: names, steps: [{hostname: {name: "{{ host.short_name }}"}}]}
+  - name: time
+    steps: [{file: {path: /etc/ntp, content: "{{ vars.ntp | join(' ') }}"}}]
+"""
+DB = """\
+name: db
+summary: db
+requires: [base]
+conflicts: [web]
+variables:
+  port: {type: int, default: 3306}
+  db_root: {secret: true}
+tasks:
+  - {name: install, requires: [], resource: mirror, steps: [{packages: {names: [mariadb-server]}}]}
+  - name: config
+    requires: [install, base.names]
+    steps:
+      - name: conf
+        file: {path: /etc/db, template: conf}
+      - unit: {name: db, running: true, restart_on: [conf, install, base.time]}
+  - name: join
+    after: ["first(role:db.join)"]
+    steps: [{wait: {tcp: {host: "{{ groups.db[0].address }}", port: "{{ vars.port }}"}}}]
+verify:
+  - {name: check, steps: [{probe: {shell: "true", expect: ""}}]}
+"""
+WEB = """\
+name: web
+summary: web
+tasks:
+  - name: go
+    after: ["role:db"]
+    steps: [{file: {path: /x, content: "{% for h in hosts %}{{ h.name }} {% endfor %}"}}]
+"""
+
+
+def roles(**changed: str) -> dict[str, Role]:
+    texts = {"base": BASE, "db": DB, "web": WEB, **changed}
+    templates: Mapping[str, str] = {"conf": "bind {{ host.address }}\npassword {{ secrets.db_root }}\n"}
+    return {name: parse_role(text, f"{name}/role.yaml", name, templates) for name, text in texts.items()}
+
+
+def host(number: int, *names: str, **more: object) -> PlanHost:
+    values = {"host_id": str(number), "name": f"h{number}", "roles": names, "addresses": (f"10.0.0.{number}",), **more}
+    return PlanHost(**values)  # type: ignore[arg-type]
+
+
+HOSTS = [host(1, "db"), host(2, "db"), host(3, "web")]
+
+
+def compiled(hosts: list[PlanHost] | None = None, known: dict[str, Role] | None = None, **more: object) -> Plan:
+    return compile_plan(hosts or HOSTS, known or roles(), server=SERVER, **more)  # type: ignore[arg-type]
+
+
+def task(plan: Plan, task_id: str) -> object:
+    return next(task for task in plan.tasks if task.id == task_id)
+
+
+def after(plan: Plan, task_id: str) -> set[str]:
+    return set(next(task.after for task in plan.tasks if task.id == task_id))
+
+
+def test_required_roles_come_first_and_tasks_wait_as_written() -> None:
+    plan = compiled()
+    assert plan.roles_by_host["1"] == ("base", "db")
+    assert after(plan, "base.names@h1") == set()
+    assert after(plan, "base.time@h1") == {"base.names@h1"}
+    assert after(plan, "db.install@h1") == set()
+    assert after(plan, "db.config@h1") == {"db.install@h1", "base.names@h1"}
+    assert after(plan, "db.check@h1") == {"base.time@h1", "db.join@h1"}
+
+
+def test_the_first_host_leads_and_the_others_follow() -> None:
+    plan = compiled()
+    assert after(plan, "db.join@h1") == {"db.config@h1"}
+    assert after(plan, "db.join@h2") == {"db.config@h2", "db.join@h1"}
+
+
+def test_a_role_selector_waits_for_the_last_tasks_on_all_its_hosts() -> None:
+    assert after(compiled(), "web.go@h3") == {"db.join@h1", "db.join@h2"}
+
+
+def test_values_are_rendered_with_their_types_and_secrets_stay_tokens() -> None:
+    plan = compiled(variables={"port": 3307})
+    planned = {item.id: item for item in plan.tasks}
+    config = planned["db.config@h2"]
+    assert config.steps[0]["params"]["content"] == "bind 10.0.0.2\npassword @@secret:db_root@@\n"
+    assert config.secrets == ("db_root",)
+    assert planned["db.install@h2"].secrets == ()
+    assert planned["db.join@h2"].steps[0]["params"]["tcp"] == {"host": "10.0.0.1", "port": 3307}
+    assert planned["base.time@h2"].steps[0]["params"]["content"] == "10.0.0.1"
+    assert planned["web.go@h3"].steps[0]["params"]["content"] == "h1 h2 h3 "
+
+
+def test_restart_references_are_written_out_in_full() -> None:
+    planned = {item.id: item for item in compiled().tasks}
+    assert planned["db.config@h1"].steps[1]["params"]["restart_on"] == ["db.config.conf", "db.install", "base.time"]
+
+
+def test_the_same_input_gives_the_same_plan_and_another_value_another_digest() -> None:
+    plan, again = compiled(), compiled()
+    assert plan.to_json() == again.to_json()
+    assert plan.digest == again.digest != compiled(variables={"port": 1}).digest
+    assert json.loads(json.dumps(plan.to_json())) == plan.to_json()
+
+
+def test_variables_of_a_host_win() -> None:
+    hosts = [host(1, "db", variables={"port": 5}), host(2, "db")]
+    planned = {item.id: item for item in compiled(hosts, variables={"port": 6}).tasks}
+    assert planned["db.join@h1"].steps[0]["params"]["tcp"]["port"] == 5
+    assert planned["db.join@h2"].steps[0]["params"]["tcp"]["port"] == 6
+
+
+@pytest.mark.parametrize(
+    ("hosts", "changed", "variables", "expected"),
+    [
+        ([host(1, "db", "web")], {}, {}, "roles db and web cannot be on one host"),
+        ([host(1, "nothing")], {}, {}, "there is no role nothing: choose from base, db, web"),
+        ([host(1)], {}, {}, "host h1 has no role"),
+        ([host(1, "db"), host(2, "db", name="h1")], {}, {}, "two hosts have the name h1"),
+        (
+            [host(1, "db", addresses=())],
+            {},
+            {},
+            r"db/role.yaml:13: step db.config.conf on h1: .*has no attribute 'address'",
+        ),
+        ([host(1, "db", addresses=("x",))], {}, {}, "has the address 'x', which is none"),
+        ([host(1, "db")], {}, {"port": "x"}, "variable port on h1: it must be of type int, not 'x'"),
+        ([host(1, "db")], {}, {"prot": 1}, "the plan sets variable prot, which no role declares: known are ntp, port"),
+        ([host(1, "db")], {"db": DB.replace(", default: 3306", "")}, {}, "needs variable port: set it"),
+        ([host(1, "db")], {"db": DB.replace("base.names]", "base.nix]")}, {}, "requires base.nix, which is not on h1"),
+        ([host(1, "db")], {"db": DB.replace("[conf, install", "[konf, install")}, {}, "restart_on names konf"),
+        ([host(1, "db")], {"db": DB.replace("vars.port", "vars.prot")}, {}, "join.wait on h1: .*no attribute 'prot'"),
+        ([host(1, "db")], {"db": DB.replace("vars.port", "host.name")}, {}, "tcp.port became 'h1'"),
+        ([host(1, "db")], {"base": BASE.replace("summary: base", "summary: b\nrequires: [db]")}, {}, "db → base → db"),
+        (
+            [host(1, "db"), host(3, "web")],
+            {"db": DB.replace('"first(role:db.join)"', '"role:web"')},
+            {},
+            "tasks wait for each other: .*web.go@h3",
+        ),
+    ],
+)
+def test_what_cannot_be_planned_is_named(
+    hosts: list[PlanHost], changed: dict[str, str], variables: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(PlanProblem, match=expected):
+        compile_plan(hosts, roles(**changed), server=SERVER, variables=variables)
+
+
+def test_a_secret_that_a_filter_changed_is_refused() -> None:
+    known = roles(db=DB.replace('host: "{{ groups.db[0].address }}"', 'host: "{{ secrets.db_root | upper }}"'))
+    with pytest.raises(PlanProblem, match="a secret was changed by a filter"):
+        compiled([host(1, "db")], known)
+
+
+def test_templates_cannot_reach_out_of_the_sandbox() -> None:
+    known = roles(web=WEB.replace("{{ h.name }}", "{{ h.__class__.__mro__ }}"))
+    with pytest.raises(PlanProblem, match=r"web\.go"):
+        compiled([host(3, "web")], known)
+
+
+def test_a_plan_can_be_read_by_people_and_drawn() -> None:
+    plan = compiled()
+    text = plan_text(plan)
+    assert "h2 (base, db)" in text
+    assert "  db.config  [secrets: db_root; after db.install, base.names]" in text
+    assert "    conf: file /etc/db" in text
+    dot = plan_dot(plan)
+    assert '"db.join@h1" -> "db.join@h2";' in dot
+    assert dot.count("{") == dot.count("}")

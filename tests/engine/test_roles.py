@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pxeforge.engine.document import Document, DocumentProblem, Finding, parse_document
+from pxeforge.engine.roles import RoleProblem, Selector, load_roles, parse_role
+
+GOOD = """\
+name: web
+summary: a web server
+variables:
+  port: {type: int, default: 80}
+tasks:
+  - name: install
+    steps:
+      - packages: {names: [nginx]}
+      - wait: {tcp: {host: "{{ host.address }}", port: "{{ vars.port }}"}}
+"""
+
+
+def problem_of(text: str, **templates: str) -> str:
+    with pytest.raises(RoleProblem) as caught:
+        parse_role(text, "web/role.yaml", "web", templates)
+    return str(caught.value)
+
+
+def test_a_good_role_is_read_with_defaults() -> None:
+    role = parse_role(GOOD, "web/role.yaml", "web", {})
+    assert [step.name for step in role.tasks[0].steps] == ["packages", "wait"]
+    assert role.tasks[0].requires is None
+    assert role.variables["port"].default == 80
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("summary: a web server\n", "", "web/role.yaml:1: summary is missing: add it"),
+        ("type: int", "type: float", "web/role.yaml:4: variables.port.type is 'float'"),
+        ("default: 80", "default: many", "web/role.yaml:4: variables.port is"),
+        ("names: [nginx]", "names: [nginx], colour: red", "web/role.yaml:8: colour is no known key: correct its"),
+        ("names: [nginx]", "names: [NGINX]", "web/role.yaml:8: names.0 is 'NGINX'"),
+        ("packages:", "package:", "web/role.yaml:8: a step has exactly one type, not package: give it one of packages"),
+        ("host.address", "hots.address", "web/role.yaml:9: the value asks for hots, which no template gets"),
+        ("{{ vars.port }}", "{{ vars.port", "web/role.yaml:9: the value is no template"),
+        ("name: web", "name: wep", "web/role.yaml:1: the role is called wep in folder web: give both the same name"),
+        ("    steps:", "    after: [web]\n    steps:", "web/role.yaml:7: 'web' selects nothing: a selector is"),
+        ("  - name: install", "  - name: install\n    name: again", "web/role.yaml:7: 'name' is given twice"),
+        ("name: web", "name: [web", "web/role.yaml:2: not YAML"),
+    ],
+)
+def test_an_error_names_file_line_and_fix(old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    assert expected in problem_of(GOOD.replace(old, new, 1))
+
+
+def test_all_errors_of_a_role_are_reported_at_once() -> None:
+    text = GOOD.replace("nginx", "NGINX").replace("vars.port", "wars.port")
+    assert len(problem_of(text).splitlines()) == 2
+
+
+def test_a_template_must_be_there_and_parse() -> None:
+    text = GOOD + '      - file: {path: /etc/x, template: "x.cnf"}\n'
+    assert "web/role.yaml:10: there is no template x.cnf: put it into templates/" in problem_of(text)
+    assert "template x.cnf is no template (template line 2" in problem_of(text, **{"x.cnf": "a\n{% if %}"})
+
+
+def test_names_of_other_roles_are_checked_across_roles(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    more = "  - name: join\n    after: ['role:db']\n    steps: [{wait: {shell: 'true'}}]\n"
+    (tmp_path / "web/role.yaml").write_text(GOOD.replace("tasks:", "requires: [base]\ntasks:") + more)
+    with pytest.raises(RoleProblem) as caught:
+        load_roles([tmp_path])
+    assert "role web names role base: no such role" in str(caught.value)
+    assert "role.yaml:11: task join waits for role db: no such role" in str(caught.value)
+
+
+def test_an_earlier_folder_hides_a_role_of_a_later_one(tmp_path: Path) -> None:
+    for folder, summary in (("mine", "my own"), ("shipped", "a web server")):
+        (tmp_path / folder / "web").mkdir(parents=True)
+        (tmp_path / folder / "web/role.yaml").write_text(GOOD.replace("a web server", summary))
+    assert load_roles([tmp_path / "mine", tmp_path / "shipped"])["web"].summary == "my own"
+
+
+def test_two_roles_must_agree_on_a_variable(tmp_path: Path) -> None:
+    for name, port in (("web", "80"), ("proxy", "81")):
+        (tmp_path / name).mkdir()
+        text = GOOD.replace("name: web", f"name: {name}").replace("default: 80", f"default: {port}")
+        (tmp_path / name / "role.yaml").write_text(text)
+    with pytest.raises(RoleProblem, match="variable port differs from the one in role proxy: declare both alike"):
+        load_roles([tmp_path])
+
+
+def test_selectors_are_read() -> None:
+    assert Selector.parse("role:db") == Selector("db", None, False)
+    assert Selector.parse("first(role:db.join)") == Selector("db", "join", True)
+    for bad in ("db", "first(role:db", "role:db)", "role:", "role:db.x.y"):
+        with pytest.raises(ValueError, match="a selector is"):
+            Selector.parse(bad)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
+    document: Document | None = None
+    findings: tuple[Finding, ...] = ()
+    try:
+        document = parse_document(text, "f")
+    except DocumentProblem as problem:
+        findings = problem.findings
+    assert (document is None) == bool(findings)
+    assert all(finding.line >= 1 and str(finding).startswith("f:") for finding in findings)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import itertools
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pxeforge.domain.firmware import Firmware
+from pxeforge.domain.mac import MacAddress
+from pxeforge.lab.newer_qemu import QemuMissing, asked, version_of
+from pxeforge.lab.qemu import Machine, MachineError, make_disk
+from pxeforge.lab.rack import Rack
+
+
+def machine(tmp_path: Path, **more: object) -> Machine:
+    settings: dict[str, object] = {
+        "rack": Rack("test"),
+        "tap": "tap0",
+        "mac": MacAddress.parse("52:54:00:77:00:01"),
+        "disk": tmp_path / "n1.img",
+        "qemu": ("qemu",),
+    }
+    return Machine(**(settings | more))  # type: ignore[arg-type]
+
+
+def option(command: list[str], name: str, having: str = "") -> str:
+    return next(value for key, value in itertools.pairwise(command) if key == name and having in value)
+
+
+def test_the_machine_boots_from_its_nic_first_and_then_from_its_disk(tmp_path: Path) -> None:
+    command = machine(tmp_path).command()
+    assert "bootindex=1" in option(command, "-device", "virtio-net-pci")
+    assert "bootindex=2" in option(command, "-device", "virtio-blk-pci")
+
+
+def test_the_machine_has_the_identity_that_it_was_given(tmp_path: Path) -> None:
+    known = uuid.UUID(int=7)
+    command = machine(tmp_path, uuid=known, serial="SN,1", product="R1").command()
+    assert option(command, "-smbios") == f"type=1,manufacturer=pxeforge,product=R1,serial=SN,,1,uuid={known}"
+    assert "serial=SN,,1" in option(command, "-device", "virtio-blk")
+    assert "mac=52:54:00:77:00:01" in option(command, "-device", "virtio-net")
+
+
+def test_a_reboot_of_the_guest_is_a_reboot_unless_asked_otherwise(tmp_path: Path) -> None:
+    assert "-no-reboot" not in machine(tmp_path).command()
+    assert "-no-reboot" in machine(tmp_path, no_reboot=True).command()
+
+
+def test_a_machine_that_was_not_started_is_off_and_says_nothing(tmp_path: Path) -> None:
+    off = machine(tmp_path)
+    assert (off.is_running, off.status(), off.console_text(), off.pid) == (False, "off", "", None)
+    off.power_off()
+
+
+def test_firmware_without_a_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="uefi-x64"):
+        machine(tmp_path, firmware=Firmware.UEFI_X64)
+
+
+def test_a_disk_is_sparse_and_empty(tmp_path: Path) -> None:
+    disk = tmp_path / "d.img"
+    disk.write_bytes(b"old")
+    make_disk(disk, size_gb=3)
+    info = disk.stat()
+    assert (info.st_size, info.st_blocks) == (3 * 2**30, 0)
+
+
+def test_the_version_is_read_from_what_qemu_says() -> None:
+    assert version_of("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright ...") == (10, 0, 2)
+    assert version_of("QEMU emulator version 9.2 (v9.2.0)") == (9, 2)
+    with pytest.raises(QemuMissing):
+        version_of("command not found")
+
+
+def test_a_program_that_does_not_run_is_not_a_qemu(tmp_path: Path) -> None:
+    with pytest.raises(QemuMissing, match="does not run"):
+        asked((str(tmp_path / "nothing"),))

@@ -1,0 +1,179 @@
+"""Boot menus for iPXE and PXELINUX: the local disk is always there, and no value becomes a command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pxeforge.domain.mac import MacAddress
+from pxeforge.render.environment import TemplateProblem
+from pxeforge.render.kernel_args import installer_args
+from pxeforge.render.menus import (
+    LOCAL_ENTRY,
+    EntryKind,
+    Menu,
+    MenuEntry,
+    MenuKind,
+    MenuProblem,
+    armed_menu,
+    local_menu,
+    render_menu,
+)
+
+MAC = MacAddress.parse("52:54:00:12:34:56")
+URL = "http://192.0.2.1:8080"
+DIRS = (Path(__file__).parents[2] / "boot_templates",)
+ARGS = installer_args(answers_url=f"{URL}/answers/t0ken", hostname="node1", domain="rack", console="ttyS0,115200n8")
+
+
+def install(**changes: object) -> MenuEntry:
+    values: dict[str, object] = {
+        "id": "1",
+        "title": "Install Debian 13",
+        "kind": EntryKind.INSTALL,
+        "kernel_path": "images/debian-13/20250803+deb13u7/linux",
+        "initrd_paths": ("images/debian-13/20250803+deb13u7/initrd.gz",),
+        "kernel_args": ARGS,
+    }
+    return MenuEntry(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def text_of(kind: MenuKind, menu: Menu) -> str:
+    return render_menu(kind, menu, boot_url=URL, dirs=DIRS)
+
+
+def test_an_armed_host_installs_at_once_by_pxelinux() -> None:
+    lines = text_of(MenuKind.PXELINUX, armed_menu("node1", MAC, install())).splitlines()
+    assert lines[1:5] == ["DEFAULT 1", "PROMPT 0", "# in 1/10 s", "TIMEOUT 0"]
+    (append,) = [line for line in lines if line.startswith("  APPEND")]
+    assert append == f"  APPEND initrd=images/debian-13/20250803+deb13u7/initrd.gz {ARGS}"
+    assert "  SYSAPPEND 2" in lines
+    assert lines[lines.index("LABEL 100") + 1] == "  LOCALBOOT 0"
+
+
+def test_an_armed_host_installs_at_once_by_ipxe() -> None:
+    text = text_of(MenuKind.IPXE, armed_menu("node1", MAC, install()))
+    lines = text.splitlines()
+    assert lines[0] == "#!ipxe"
+    assert next(line for line in lines if line.startswith("goto")) == "goto entry_1"
+    (kernel,) = [line for line in lines if line.startswith("kernel ")]
+    assert kernel.startswith(f"kernel {URL}/images/debian-13/20250803+deb13u7/linux initrd=initrd1 ")
+    # In front of '---', and taken from the NIC that netbooted.
+    assert kernel.index("BOOTIF=01-${netX/mac:hexhyp}") < kernel.index(" --- ")
+    assert f"initrd --name initrd1 {URL}/images/debian-13/20250803+deb13u7/initrd.gz || goto failed_1" in lines
+    assert "menu " not in text
+
+
+def test_ipxe_tries_again_with_a_pause_and_then_goes_on_with_the_next_boot_device() -> None:
+    lines = text_of(MenuKind.IPXE, armed_menu("node1", MAC, install())).splitlines()
+    failed = lines[lines.index(":failed_1") :]
+    assert failed[1:3] == ["inc attempt", "iseq ${attempt} 5 && goto gave_up ||"]
+    assert "sleep 10" in failed
+    assert lines[-1] == "exit"
+
+
+def test_every_ipxe_jump_has_a_label() -> None:
+    for menu in (armed_menu("n", MAC, install()), Menu(host_name="n", mac=MAC, entries=(install(),), prompt=True)):
+        text = text_of(MenuKind.IPXE, menu)
+        labels = set(re.findall(r"^:(\S+)$", text, re.MULTILINE))
+        jumps = set(re.findall(r"goto ([a-z0-9_]+)(?:\s|$)", text))
+        assert jumps <= labels
+
+
+@pytest.mark.parametrize("kind", list(MenuKind))
+def test_a_host_that_is_not_armed_boots_its_disk(kind: MenuKind) -> None:
+    text = text_of(kind, local_menu("node1", MAC))
+    assert "kernel" not in text.lower().replace("# ", "")
+    assert ("LOCALBOOT 0" if kind is MenuKind.PXELINUX else "goto entry_100") in text
+
+
+def test_a_prompt_shows_numbered_entries_and_takes_the_local_disk_in_time() -> None:
+    menu = Menu(host_name="node1", mac=MAC, entries=(install(),), timeout_s=90, prompt=True)
+    pxelinux = text_of(MenuKind.PXELINUX, menu).splitlines()
+    assert pxelinux[1:5] == ["DEFAULT 100", "PROMPT 1", "# in 1/10 s", "TIMEOUT 900"]
+    assert "SAY 1  Install Debian 13" in pxelinux
+    assert "SAY 100  Boot from the local disk" in pxelinux
+    ipxe = text_of(MenuKind.IPXE, menu).splitlines()
+    assert "set menu-timeout 90000" in ipxe
+    assert "item 100 100  Boot from the local disk" in ipxe
+    assert any(line.startswith("choose --default 100 --timeout ${menu-timeout}") for line in ipxe)
+
+
+def test_a_line_too_long_for_pxelinux_is_refused() -> None:
+    long_path = "images/" + "x" * 700
+    with pytest.raises(MenuProblem, match="shorten"):
+        text_of(MenuKind.PXELINUX, armed_menu("n", MAC, install(initrd_paths=(long_path, long_path, long_path))))
+    with pytest.raises(MenuProblem, match="1900 are allowed"):
+        install(kernel_args="a=" + "x" * 2000)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "1\nx"},
+        {"id": ""},
+        {"kernel_path": "../linux"},
+        {"kernel_path": "/linux"},
+        {"kernel_path": "a b"},
+        {"initrd_paths": ("a;b",)},
+        {"kernel_path": ""},
+        {"kernel_args": "a=1\nboot"},
+        {"kernel_args": "a=${net0/ip}"},
+        {"kernel_args": "a; shell"},
+    ],
+)
+def test_an_unsafe_entry_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(MenuProblem):
+        install(**changes)
+
+
+def test_a_menu_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(MenuProblem, match="different ids"):
+        Menu(host_name="n", mac=MAC, entries=(install(), install()))
+    with pytest.raises(MenuProblem, match="not in the menu"):
+        Menu(host_name="n", mac=MAC, entries=(install(),), default_id="7")
+    with pytest.raises(MenuProblem, match="timeout"):
+        Menu(host_name="n", mac=MAC, entries=(install(),), timeout_s=9999)
+    assert Menu(host_name="n", mac=MAC, entries=(install(),)).local_id == LOCAL_ENTRY.id
+
+
+@pytest.mark.parametrize("url", ["http://x y", "http://x\nshell", "ftp://x", "http://${net0/ip}", ""])
+def test_an_unsafe_boot_url_is_refused(url: str) -> None:
+    with pytest.raises(MenuProblem, match="not a boot URL"):
+        render_menu(MenuKind.IPXE, local_menu("n", MAC), boot_url=url, dirs=DIRS)
+
+
+@pytest.mark.parametrize("kind", list(MenuKind))
+@settings(max_examples=60, deadline=None)
+@given(name=st.text(), title=st.text())
+def test_no_host_name_or_title_becomes_a_command(kind: MenuKind, name: str, title: str) -> None:
+    def shape(host_name: str, entry_title: str) -> list[str]:
+        menu = Menu(host_name=host_name, mac=MAC, entries=(install(title=entry_title),), prompt=True, timeout_s=9)
+        return [line.split(" ")[0] for line in text_of(kind, menu).split("\n")]
+
+    assert shape(name, title) == shape("n", "t")
+    menu = Menu(host_name=name, mac=MAC, entries=(install(title=title),), prompt=True, timeout_s=9)
+    assert len(text_of(kind, menu).splitlines()) == len(shape("n", "t")) - 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(args=st.text(st.characters(codec="utf-8"), max_size=40))
+def test_kernel_args_stay_on_their_line_or_are_refused(args: str) -> None:
+    try:
+        menu = armed_menu("n", MAC, install(kernel_args=args))
+    except MenuProblem:
+        return
+    for kind in MenuKind:
+        expected = text_of(kind, armed_menu("n", MAC, install(kernel_args="x")))
+        assert len(text_of(kind, menu).splitlines()) == len(expected.splitlines())
+    assert not set(args) & set("\n\r$;{}|&\"'`\\#")
+
+
+def test_a_broken_menu_template_of_the_operator_is_told(tmp_path: Path) -> None:
+    (tmp_path / "menu.ipxe.j2").write_text("#!ipxe\n{{ oops }}\n")
+    with pytest.raises(TemplateProblem, match=r"menu\.ipxe\.j2:2: 'oops' is undefined"):
+        render_menu(MenuKind.IPXE, local_menu("n", MAC), boot_url=URL, dirs=[tmp_path, *DIRS])
