@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-_TAIL_BYTES = 8192
+_READ_BYTES = 1 << 20  # of what a command prints, for steps that read it
+_SHOWN_CHARACTERS = 3500  # of each stream in reports: both and a message fit into what the server keeps
 _REDACTED = "[secret]"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -33,7 +34,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished command: exit code and the ends of what it printed."""
+    """A finished command: exit code and what it printed (the last MiB of each stream)."""
 
     code: int
     stdout: str
@@ -41,7 +42,13 @@ class Ran:
 
     @property
     def output(self) -> str:
-        return "\n".join(part for part in (self.stdout.rstrip(), self.stderr.rstrip()) if part)
+        """The ends of both streams, for people."""
+        return shown(self.stdout, self.stderr)
+
+
+def shown(*streams: str) -> str:
+    """The ends of what was printed, one stream after the other."""
+    return "\n".join(text.rstrip()[-_SHOWN_CHARACTERS:] for text in streams if text.rstrip())
 
 
 class Execution:
@@ -148,7 +155,10 @@ class Execution:
                     self._process = self._printing = None
             if code is None:
                 self.check_interrupted()
-                raise StepFailed(f"{argv[0]} took longer than {timeout_s:g} s", self.redact(_tail(out) + _tail(err)))
+                raise StepFailed(
+                    f"{argv[0]} took longer than {timeout_s:g} s",
+                    shown(self.redact(_tail(out)), self.redact(_tail(err))),
+                )
             self.check_interrupted()
             return Ran(code, self.redact(_tail(out)), self.redact(_tail(err)))
 
@@ -178,4 +188,4 @@ def _tail(file: IO[bytes] | None) -> str:
     if file is None:
         return ""
     size = os.fstat(file.fileno()).st_size
-    return os.pread(file.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace")
+    return os.pread(file.fileno(), _READ_BYTES, max(0, size - _READ_BYTES)).decode("utf-8", "replace")

@@ -100,16 +100,11 @@ class Agent:
 
     def _perform(self, claim: dict[str, Any], results: list[dict[str, Any]], starts: int) -> None:
         self._checkpoint.save(claim, results, starts)
-        secrets = {str(key): str(value) for key, value in (claim.get("secrets") or {}).items()}
-        steps = fill_secrets(claim.get("steps") or [], secrets)
-        execution = Execution(
-            root=self._root,
-            timeout_s=float(claim.get("timeout_s") or 1800),
-            check_only=bool(claim.get("check")),
-            secrets=secrets.values(),
-            state_folder=self._state_folder,
-            **({} if self._path_env is None else {"path_env": self._path_env}),
-        )
+        try:
+            steps, execution = self._prepare(claim)
+        except (TypeError, ValueError, AttributeError) as error:
+            self._finish(claim, [*results, _not_run(claim, len(results), f"the task cannot be read ({error})")], starts)
+            return
         self._say(f"task {claim['task_id']}: {claim.get('title', '')}")
         with _Lease(self._plane, claim, execution, self._say) as lease:
             done = self._do_steps(claim, steps, results, starts, execution, lease)
@@ -119,6 +114,25 @@ class Agent:
             self._checkpoint.clear()
         elif done:
             self._finish(claim, results, starts)
+
+    def _prepare(self, claim: dict[str, Any]) -> tuple[list[dict[str, Any]], Execution]:
+        """Steps with their secrets, and the surroundings that redact these.
+
+        `secrets` of a claim is {name: value} for tokens that are still in the steps, or a list of values when the
+        server has filled them in; both are redacted from all that is reported.
+        """
+        given = claim.get("secrets") or {}
+        named = {str(key): str(value) for key, value in given.items()} if isinstance(given, dict) else {}
+        values = list(named.values()) if isinstance(given, dict) else [str(value) for value in given]
+        execution = Execution(
+            root=self._root,
+            timeout_s=float(claim.get("timeout_s") or 1800),
+            check_only=bool(claim.get("check")),
+            secrets=values,
+            state_folder=self._state_folder,
+            **({} if self._path_env is None else {"path_env": self._path_env}),
+        )
+        return [dict(step) for step in fill_secrets(claim.get("steps") or [], named)], execution
 
     def _do_steps(
         self,
@@ -275,7 +289,7 @@ def _task_path(claim: dict[str, Any], what: str) -> str:
 
 def _not_run(claim: dict[str, Any], index: int, message: str, duration_s: float = 0.0) -> dict[str, Any]:
     steps = claim.get("steps") or []
-    step = steps[index] if index < len(steps) else {"name": "agent", "type": "agent"}
+    step = steps[index] if index < len(steps) and isinstance(steps[index], dict) else {"name": "agent", "type": "agent"}
     name = str(step.get("name") or step.get("type"))
     return {
         "name": name,

@@ -55,7 +55,9 @@ def run_step(step: Mapping[str, Any], execution: Execution, changes: Changes) ->
     except Exception as error:  # a slip in one step type must not take the agent down
         result.update(status="failed", message=f"{type(error).__name__}: {error}")
     result["message"] = execution.redact(result["message"])
-    result["output"] = execution.redact(result["output"])[-_OUTPUT_CHARACTERS:]
+    if result["status"] == "failed":  # whoever shows only the output must still see what went wrong
+        result["output"] = "\n".join(part for part in (result["message"], result["output"]) if part)
+    result["output"] = execution.redact(result["output"])[:_OUTPUT_CHARACTERS]
     result["diff"] = execution.redact(result["diff"])[:_DIFF_CHARACTERS]
     result["duration_s"] = round(time.monotonic() - began, 3)
     return result

@@ -150,6 +150,10 @@ class Journey:
 
     # ------------------------------------------------------------------ looking
 
+    def wait_for(self, kind: str, limit_s: float, otherwise: str) -> None:
+        """Until the timeline has an event of this kind."""
+        self._wait(lambda: self._seen(kind), limit_s, otherwise)
+
     def _host_or_none(self) -> dict[str, Any] | None:
         return next((host for host in self.lab.json("host", "list") if self.mac in host["macs"]), None)
 

@@ -35,11 +35,15 @@ def _ip(*args: str) -> str:
 
 
 def _started_at(pid: int) -> str | None:
-    """Start time of a process in clock ticks (proc(5), field 22): pid and this together are never reused."""
+    """Start time of a process in clock ticks (proc(5), field 22): pid and this together are never reused.
+
+    None when there is no such process, or only a zombie that nobody has waited for.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
         return None
+    return None if fields[0] == "Z" else fields[19]
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
-from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.services.problems import Conflict, NotFound, Problem, TooMany
 from pxeforge.store.tables import User
 
 _HASHER = PasswordHasher()
@@ -58,7 +58,7 @@ def login(ctx: Context, throttle: Throttle, name: str, password: str, address: s
     """The user's session epoch, or None; raises Problem when there were too many failures."""
     key, now = f"{name}@{address}", ctx.clock()
     if throttle.blocked(key, now):
-        raise Problem("too many failed logins: wait five minutes and try again")
+        raise TooMany("too many failed logins: wait five minutes and try again")
     with ctx.database.read() as session:
         user = session.get(User, name)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.lifecycle import HostState, Signal
@@ -25,6 +25,8 @@ from pxeforge.store.tables import AgentCredential, Host, Run, RunTask
 LEASE_S = 60.0
 MAX_LEASES = 5  # a task whose agent vanished so often is failed, not tried for ever
 LIMITS = {"mirror": 20}
+_STEP_TEXTS = ("message", "output", "diff")
+_STEP_WORDS = ("id", "name", "type", "status", "before", "after")
 _DEPLOYABLE = {HostState.REGISTERED.value, HostState.CONFIGURING.value, HostState.READY.value, HostState.FAILED.value}
 
 
@@ -190,7 +192,12 @@ def _add_tasks(run: Run, tasks: Sequence[PlannedTask]) -> None:
 def list_runs(ctx: Context, *, limit: int = 100) -> list[dict[str, Any]]:
     """Newest first, without tasks."""
     with ctx.database.read() as session:
-        return [_summary(run) for run in session.scalars(select(Run).order_by(Run.created_at.desc()).limit(limit))]
+        runs = session.scalars(select(Run).order_by(Run.created_at.desc()).limit(limit)).all()
+        counted = select(RunTask.run_id, RunTask.state, func.count()).group_by(RunTask.run_id, RunTask.state)
+        counts: dict[str, dict[str, int]] = {}
+        for run_id, state, number in session.execute(counted.where(RunTask.run_id.in_([run.id for run in runs]))):
+            counts.setdefault(run_id, {})[state] = number
+        return [{**_summary(run), "counts": counts.get(run.id, {})} for run in runs]
 
 
 def show_run(ctx: Context, run_id: str) -> dict[str, Any]:
@@ -454,8 +461,8 @@ def _clean(steps: Any, values: Sequence[str]) -> list[dict[str, Any]]:
     cleaned = []
     for step in steps if isinstance(steps, list) else []:
         if isinstance(step, dict):
-            texts = {key: redact(str(step[key])[-8000:], values) for key in ("output", "diff") if step.get(key)}
-            plain = {key: str(step.get(key, ""))[:200] for key in ("name", "type", "status", "before", "after")}
+            texts = {key: redact(str(step[key])[-8000:], values) for key in _STEP_TEXTS if step.get(key)}
+            plain = {key: str(step.get(key, ""))[:200] for key in _STEP_WORDS}
             duration = step.get("duration_s", 0)
             cleaned.append({**plain, **texts, "duration_s": duration if isinstance(duration, int | float) else 0.0})
     return cleaned
@@ -463,8 +470,10 @@ def _clean(steps: Any, values: Sequence[str]) -> list[dict[str, Any]]:
 
 def _failure(steps: list[dict[str, Any]]) -> str:
     failed = next((step for step in steps if step["status"] == "failed"), None)
-    lines = (failed or {}).get("output", "").strip().splitlines()
-    return f" at {failed['name']}: {lines[-1][:300] if lines else 'no output'}" if failed else ""
+    if failed is None:
+        return ""
+    lines = (failed.get("message") or failed.get("output", "")).strip().splitlines()
+    return f" at {failed['name']}: {lines[-1][:300] if lines else 'no output'}"
 
 
 def is_over(state: str) -> bool:

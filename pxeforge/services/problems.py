@@ -17,5 +17,9 @@ class Conflict(Problem):
     status = 409
 
 
+class TooMany(Problem):
+    status = 429
+
+
 class Forbidden(Problem):
     status = 403

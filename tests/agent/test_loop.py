@@ -82,7 +82,7 @@ def test_a_failed_step_ends_the_task(server: FakeServer, running: Running, tmp_p
     result = server.results["a"]
     assert result["status"] == "failed"
     assert [(step["message"], step["output"]) for step in result["steps"]] == [
-        ("the command ended with exit code 3", "why")
+        ("the command ended with exit code 3", "the command ended with exit code 3\nwhy")
     ]
     assert not (tmp_path / "never").exists()
 
@@ -98,6 +98,22 @@ def test_secrets_are_filled_in_on_the_host_and_redacted_in_reports(
     assert server.results["a"]["steps"][1]["output"] == "it is [secret]"
     assert "+password [secret]" in server.results["a"]["steps"][0]["diff"]
     assert "s3cr3t-value" not in json.dumps([server.results, server.events])
+
+
+def test_secrets_that_the_server_has_filled_in_are_redacted_too(server: FakeServer, running: Running) -> None:
+    server.add("a", [shell("leak", "echo it is s3cr3t-value; exit 1")], secrets=["s3cr3t-value"])
+    server.wait_for(lambda fake: "a" in fake.results)
+    assert "it is [secret]" in server.results["a"]["steps"][0]["output"]
+    assert "s3cr3t-value" not in json.dumps([server.results, server.events])
+
+
+def test_a_task_that_cannot_be_read_is_reported_and_the_agent_lives_on(server: FakeServer, running: Running) -> None:
+    server.add("a", [shell("x", "true")], timeout_s="soon")
+    server.add("b", ["no step"])  # type: ignore[list-item]
+    server.add("c", [shell("x", "true")])
+    server.wait_for(lambda fake: "c" in fake.results)
+    assert server.results["a"]["status"] == server.results["b"]["status"] == "failed"
+    assert server.results["a"]["steps"][0]["message"].startswith("the task cannot be read")
 
 
 def test_a_long_step_keeps_its_lease(server: FakeServer, running: Running) -> None:

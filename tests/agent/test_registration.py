@@ -45,8 +45,11 @@ def config(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "tls").mkdir()
     _, _, pem = make_certificate(tmp_path / "tls")
     return {
-        "agent_url": "https://10.0.0.1:8442", "agent_token": "t0p", "certificate_pem": pem,
-        "host_id": "7", "host_name": "db1",
+        "agent_url": "https://10.0.0.1:8442",
+        "agent_token": "t0p",
+        "certificate_pem": pem,
+        "host_id": "7",
+        "host_name": "db1",
     }
 
 

@@ -107,11 +107,15 @@ def test_a_rack_whose_maker_died_is_removed_and_a_living_one_is_not(rack: Rack) 
         "import os, signal; from pxeforge.lab.rack import Rack; r = Rack('test').__enter__(); r.add_site();"
         "r.popen(['sleep', '600'], stdout=-3); print(r.name, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    crashed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as crashed:
+        assert crashed.stdout
+        name = crashed.stdout.readline().strip()
+        crashed.stdout.read()  # its end: the maker is dead, and a zombie until it is waited for
+        while runs(crashed.pid):
+            time.sleep(0.01)
+        assert (NETNS_DIR / name).exists()
+        removed = remove_stale("test")
     assert crashed.returncode == -signal.SIGKILL
-    name = crashed.stdout.strip()
-    assert (NETNS_DIR / name).exists()
-    removed = remove_stale("test")
     assert {name, f"{name}-site"} <= set(removed)
     assert rack.name not in removed
     assert not (NETNS_DIR / name).exists()

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pxeforge.services import accounts, profiles
-from pxeforge.services.context import Addresses, Context, load_master_key
-from pxeforge.store.database import Database
+from pxeforge.services import accounts
+from pxeforge.services.context import Context
 from pxeforge.webapp.admin import create_admin
+from tests.conftest import Clock as Clock
 
 SITE = "https://admin.test"
 PASSWORD = "correct horse battery"
-
-
-class Clock:
-    """A clock that stands still until it is told to move."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -57,24 +45,10 @@ class Browser:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def ctx(tmp_path: Path, clock: Clock) -> Context:
-    database = Database(tmp_path / "pxeforge.db")
-    database.upgrade()
-    context = Context(
-        database=database,
-        data_dir=tmp_path,
-        addresses=Addresses(boot_address="192.0.2.1"),
-        master_key=load_master_key(tmp_path),
-        operator_dir=tmp_path / "etc",
-        clock=clock,
-    )
-    accounts.add(context, "admin", PASSWORD, who="test")
-    return context
+def ctx(ctx: Context) -> Context:
+    """With an operator who may log in."""
+    accounts.add(ctx, "admin", PASSWORD, who="test")
+    return ctx
 
 
 @pytest.fixture
@@ -95,24 +69,3 @@ def browser(new_browser: Callable[[], Browser]) -> Browser:
     one = new_browser()
     assert one.login().status_code == 303
     return one
-
-
-@pytest.fixture
-def profile(ctx: Context) -> str:
-    """A profile whose image is there."""
-    folder = ctx.data_dir / "images" / "debian-13" / "20250803"
-    folder.mkdir(parents=True)
-    image = {
-        "name": "debian-13",
-        "version": "20250803",
-        "arch": "amd64",
-        "suite": "trixie",
-        "kernel_version": "6.12",
-        "imported_at": 1.0,
-        "files": {"linux": {"size": 1, "sha256": "0" * 64}},
-        "sources": {},
-    }
-    (folder / "image.json").write_text(json.dumps(image))
-    account = {"name": "ops", "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqexample0000 ops@desk"], "sudo": True}
-    profiles.create(ctx, "debian-13", image="debian-13", parameters={"accounts": [account]}, who="test")
-    return "debian-13"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pxeforge.domain.lifecycle import Signal
-from pxeforge.services import deploys, events, hosts, installs
+from pxeforge.services import deploys, events, hosts, installs, profiles
 from pxeforge.services.context import Context
 from pxeforge.store.tables import AgentCredential, Host
 
@@ -426,6 +426,15 @@ def test_verify_with_nothing_to_verify_says_why(browser: Browser) -> None:
 def test_profiles_and_images_are_listed(browser: Browser, ctx: Context, profile: str) -> None:
     assert profile in page(browser, "/profiles")
     assert "20250803" in page(browser, "/images")
+
+
+def test_the_list_of_profiles_shows_no_password_hash(browser: Browser, ctx: Context) -> None:
+    secret = "$6$saltsalt$abcdefgh"
+    accounts = [{"name": "ops", "password_hash": secret}]
+    profiles.create(ctx, "p", image="i", parameters={"accounts": accounts, "root_password_hash": secret}, who="test")
+    text = page(browser, "/profiles")
+    assert "accounts = ops" in text
+    assert "saltsalt" not in text
 
 
 def test_a_user_is_added_and_can_log_in(browser: Browser, new_browser: Any) -> None:

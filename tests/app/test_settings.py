@@ -1,0 +1,60 @@
+"""Where settings come from, and one clear sentence for each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from pxeforge.app.settings import BadSettings, load_settings
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "pxeforge.toml"
+    path.write_text('interfaces = ["eth1"]\nboot_port = 8081\ndomain = "file.example"\n')
+    return path
+
+
+def test_flags_win_over_the_environment_over_the_file(config: Path) -> None:
+    environment = {"PXEFORGE_BOOT_PORT": "8082", "PXEFORGE_DOMAIN": "env.example", "PXEFORGE_INTERFACES": "eth2, eth3"}
+    settings = load_settings({"boot_port": 8083}, config=config, environment=environment)
+    assert settings.boot_port == 8083
+    assert settings.domain == "env.example"
+    assert settings.interfaces == ("eth2", "eth3")
+    assert settings.tftp_port == 69
+
+
+def test_proxy_mode_is_the_default() -> None:
+    assert load_settings({}, environment={}).dhcp == "proxy"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('boot_prot = 80', r"unknown setting 'boot_prot' \(.*pxeforge.toml\): known are .*boot_port"),
+        ('boot_port = 70000', r"setting boot_port \(.*\): Input should be less than or equal to 65535"),
+        ('boot_port = "many"', "setting boot_port"),
+        ('dhcp = "sometimes"', "setting dhcp .*'proxy', 'server' or 'off'"),
+        ('range = "10.0.0.9-10.0.0.1"', "ends before it begins"),
+        ('range = "10.0.0.0/24"', "write FIRST-LAST"),
+        ('dhcp = "server"', "give --range FIRST-LAST"),
+        ('admin_listen = "8443"', "is not ADDRESS:PORT"),
+        ('router = "here"', "setting router"),
+        ("boot_port = ", "is not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "pxeforge.toml"
+    path.write_text(text + "\n")
+    with pytest.raises(BadSettings, match=said) as caught:
+        load_settings({}, config=path, environment={})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_the_environment_is_named() -> None:
+    with pytest.raises(BadSettings, match=r"setting tftp_port \(environment\)"):
+        load_settings({}, environment={"PXEFORGE_TFTP_PORT": "x"})
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="there is no configuration file"):
+        load_settings({}, config=tmp_path / "nope.toml", environment={})

@@ -1,0 +1,108 @@
+"""The command line without a server: the same routes on the data directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pxeforge.cli.hosts import duration_s
+from pxeforge.cli.main import main
+from tests.conftest import KEY, MAC, write_image
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.delenv("PXEFORGE_CONFIG", raising=False)
+    return lambda *words: CliRunner().invoke(main, ["--data-dir", str(tmp_path / "data"), *words])
+
+
+def test_an_empty_place_says_what_to_do_next(run: Run) -> None:
+    assert "let one netboot" in run("host", "list").output
+    assert "pxeforge image import debian-13" in run("image", "list").output
+    assert json.loads(run("host", "list", "--json").output) == []
+
+
+def test_a_host_on_its_way_to_armed(run: Run, tmp_path: Path) -> None:
+    assert run("host", "add", "--mac", MAC, "--name", "n1", "--role", "base").exit_code == 0
+    write_image(tmp_path / "data")
+    assert (
+        run(
+            "profile", "create", "p", "--image", "debian-13", f"accounts=[{{name: ops, ssh_keys: ['{KEY}']}}]"
+        ).exit_code
+        == 0
+    )
+    armed = run("host", "arm", "n1", "--profile", "p", "--for", "30m")
+    assert armed.exit_code == 0, armed.stderr
+    assert "host n1 is armed for p until" in armed.output
+    told = run("host", "explain", MAC.upper().replace(":", "-"))
+    assert "decision  install" in told.output
+    assert "d-i netcfg/hostname string n1" in run("render", "n1", "answers").output
+    timeline = json.loads(run("host", "timeline", "n1", "--json").output)
+    assert [event["kind"] for event in timeline][-1] == "arm"
+    assert run("host", "disarm", "n1").output == "host n1 is known\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("host", "show", "ghost"), "pxeforge: no host is known as 'ghost': see `pxeforge host list`\n"),
+        (("host", "add", "--mac", "nonsense"), "is not a MAC address"),
+        (("host", "arm", "ghost", "--profile", "p"), "no host is known"),
+        (("run", "show", "abc"), "there is no run 'abc'"),
+        (("image", "show", "x"), "there is no image x"),
+        (("image", "import", "windows-95", "--mirror", "http://127.0.0.1:9/debian"), "unknown image 'windows-95'"),
+        (("image", "import", "debian-13", "--mirror", "http://127.0.0.1:9/debian"), "127.0.0.1:9"),
+        (("deploy",), "nothing to deploy"),
+        (("lab", "status", "--dir", "/nonexistent"), "no lab runs in /nonexistent"),
+    ],
+)
+def test_a_refusal_is_one_sentence_on_stderr_and_exit_code_1(run: Run, words: tuple[str, ...], said: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_wrong_usage_is_exit_code_2(run: Run) -> None:
+    assert run("host", "arm").exit_code == 2
+    assert run("host", "arm", "x", "--profile", "p", "--for", "soon").exit_code == 2
+    assert run("nonsense").exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400)])
+def test_durations_are_read_as_people_write_them(text: str, seconds: int) -> None:
+    assert duration_s(text) == seconds
+
+
+def test_every_command_explains_itself(run: Run) -> None:
+    import click
+
+    def walk(command: click.Command, path: tuple[str, ...]) -> None:
+        assert command.help, path
+        if isinstance(command, click.Group):
+            for name, sub in command.commands.items():
+                walk(sub, (*path, name))
+
+    walk(main, ())
+    assert "lab" in main.commands
+
+
+def test_a_bad_setting_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "pxeforge.toml"
+    config.write_text("boot_prot = 1\n")
+    result = run("--config", str(config), "host", "list")
+    assert result.exit_code == 1
+    assert "unknown setting 'boot_prot'" in result.stderr
+
+
+def test_serve_without_an_interface_says_which_flag(run: Run) -> None:
+    result = run("serve")
+    assert result.exit_code == 1
+    assert "--interface eth0" in result.stderr

@@ -1,0 +1,55 @@
+"""Slow tests on real parts. Their labs live below .lab/, which git ignores; logs stay there for a look afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pxeforge.lab.session import Lab, LabProblem
+from pxeforge.lab.udebs import ENVIRONMENT
+
+ROOT = Path(__file__).parents[2] / ".lab"
+CACHE = ROOT / "cache"  # QEMU and the mirror's packages, shared by all labs
+# What a keeper says when the world and not pxeforge is at fault: such a run is skipped loudly, not failed.
+_LACKING = "udebs that this install needs"
+_WORLD = ("does not answer", "Temporary failure", "timed out", "Connection reset", "debootstrap could not install")
+
+LabMaker = Callable[..., Lab]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def make_lab() -> Iterator[LabMaker]:
+    """Brings labs up (once more, saying so, when the mirror or machine was at fault) and takes them down again."""
+    if os.geteuid() != 0:
+        pytest.skip("a virtual rack needs root (network namespaces)")
+    labs: list[Lab] = []
+
+    def make(name: str, *, beside: str = "none", hosts: int = 1) -> Lab:
+        folder = ROOT / name
+        shutil.rmtree(folder, ignore_errors=True)
+        for attempt in (1, 2):
+            try:
+                lab = Lab.up(folder, cache=CACHE, beside=beside, hosts=hosts, admin_port=0, name=f"pxf-{name}")
+            except LabProblem as problem:
+                if _LACKING in str(problem):
+                    pytest.skip(f"THE MIRROR LACKS INSTALLER PACKAGES AND {ENVIRONMENT} DOES NOT FILL THEM: {problem}")
+                if attempt == 1 and any(word in str(problem) for word in _WORLD):
+                    print(f"\nretrying once, the mirror or the machine was at fault: {problem}", flush=True)
+                    continue
+                raise
+            labs.append(lab)
+            return lab
+        raise AssertionError("unreachable")
+
+    yield make
+    for lab in labs:
+        lab.down()

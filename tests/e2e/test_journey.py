@@ -1,0 +1,108 @@
+"""From power-on to a verified service, on real firmware, a real debian-installer, a real MariaDB."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from pxeforge.lab.journey import HOST, PROFILE, ROLES, Journey
+from tests.e2e.conftest import LabMaker
+
+BEGAN = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - BEGAN:7.1f} s] {text}", flush=True)
+
+
+@pytest.fixture(scope="module")
+def journey(make_lab: LabMaker) -> Iterator[Journey]:
+    one = Journey(make_lab("journey"), say)
+    yield one
+    say("where the time went:\n" + one.stages())
+    one.machine.power_off()
+
+
+@pytest.mark.timeout(5000)
+class TestTheWholeWay:
+    """In this order: each stands on the one before."""
+
+    def test_1_the_host_network_is_left_alone(self, journey: Journey) -> None:
+        inside = journey.lab.rack().run(["ip", "-json", "link"]).stdout
+        names = {link["ifname"] for link in json.loads(inside)}
+        assert {"br0", "tap1"} <= names
+        outside = Path("/proc/net/dev").read_text()
+        assert "br0:" not in outside
+        assert "tap1:" not in outside
+
+    def test_2_the_image_was_imported_through_the_chain_of_signatures(self, journey: Journey) -> None:
+        [image] = journey.lab.json("image", "list")
+        assert image["name"] == PROFILE
+        assert "every file is as it was imported" in journey.lab.pxeforge("image", "verify", PROFILE).stdout
+
+    def test_3_an_unknown_machine_is_discovered_and_sent_to_its_disk(self, journey: Journey) -> None:
+        journey.discover()
+        assert [host["state"] for host in journey.lab.json("host", "list")] == ["discovered"]
+
+    def test_4_arming_is_refused_for_a_template_that_does_not_render(self, journey: Journey) -> None:
+        refused = journey.lab.pxeforge("host", "arm", journey.mac, "--profile", "no-such-profile", check=False)
+        assert refused.returncode == 1
+        assert "there is no profile 'no-such-profile'" in refused.stderr
+
+    def test_5_the_armed_machine_installs_itself_with_no_question_asked(self, journey: Journey) -> None:
+        journey.arm()
+        journey.install()
+        kinds = [event["kind"] for event in journey.lab.timeline(HOST)]
+        for kind in ("menu_fetched", "answers_fetched", "early", "installer_step", "disks", "late", "register"):
+            assert kind in kinds, f"no {kind} in the timeline"
+
+    def test_6_the_registration_token_is_dead(self, journey: Journey) -> None:
+        journey.token_is_dead()
+
+    def test_7_it_netboots_first_and_boots_from_its_disk(self, journey: Journey) -> None:
+        journey.boot_installed()
+
+    def test_8_roles_are_assigned_on_the_web_page(self, journey: Journey) -> None:
+        page = Page(journey)
+        table = page.get("roles")
+        assert journey.mac in table
+        host_id = journey.lab.json("host", "show", HOST)["id"]
+        saved = page.post("roles", table, {"give": [f"{host_id} {role}" for role in ROLES]})
+        assert saved.status_code == 303
+        assert set(journey.lab.json("host", "show", HOST)["roles"]) == set(ROLES)
+
+    def test_9_deploy_verify_and_a_second_deploy_that_changes_nothing(self, journey: Journey) -> None:
+        journey.deploy()
+        journey.verify()
+        journey.deploy_again()
+
+
+class Page:
+    """The web page as a browser without JavaScript uses it: over TLS with the server's certificate, with login."""
+
+    def __init__(self, journey: Journey) -> None:
+        facts = journey.lab.facts
+        self._url = str(facts["admin_url"])
+        self._session = requests.Session()
+        self._session.verify = str(journey.lab.data_dir / "tls" / "server.crt")
+        form = {"name": facts["admin_user"], "password": facts["admin_password"], "next": "/"}
+        assert self.post("login", self.get("login"), form).status_code == 303
+
+    def get(self, path: str) -> str:
+        answer = self._session.get(self._url + path, timeout=60)
+        assert answer.status_code == 200, answer.text[:500]
+        return answer.text
+
+    def post(self, path: str, page: str, form: Mapping[str, object]) -> requests.Response:
+        token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+        assert token is not None
+        headers = {"Referer": self._url, "Origin": self._url.rstrip("/")}
+        return self._session.post(
+            self._url + path, data={"csrf_token": token[1], **form}, headers=headers, allow_redirects=False, timeout=60
+        )

@@ -1,0 +1,59 @@
+import pytest
+
+from pxeforge.services import accounts
+from pxeforge.services.accounts import Throttle
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Conflict, Problem
+from tests.conftest import Clock
+
+PASSWORD = "correct horse battery"
+
+
+def test_the_first_start_makes_an_admin_once(ctx: Context) -> None:
+    password = accounts.ensure_admin(ctx)
+    assert password is not None
+    assert accounts.login(ctx, Throttle(), "admin", password, "::1") == 0
+    assert accounts.ensure_admin(ctx) is None
+
+
+def test_a_wrong_password_and_an_unknown_name_are_the_same_no(ctx: Context) -> None:
+    accounts.add(ctx, "ann", PASSWORD, who="test")
+    assert accounts.login(ctx, Throttle(), "ann", "wrong", "::1") is None
+    assert accounts.login(ctx, Throttle(), "bob", PASSWORD, "::1") is None
+
+
+def test_guessing_is_braked_and_the_brake_lets_go(ctx: Context, clock: Clock) -> None:
+    accounts.add(ctx, "ann", PASSWORD, who="test")
+    throttle = Throttle(limit=3, window_s=60)
+    for _ in range(3):
+        accounts.login(ctx, throttle, "ann", "wrong", "::1")
+    with pytest.raises(Problem, match="too many failed logins"):
+        accounts.login(ctx, throttle, "ann", PASSWORD, "::1")
+    clock.now += 61
+    assert accounts.login(ctx, throttle, "ann", PASSWORD, "::1") is not None
+
+
+def test_a_new_password_ends_the_old_sessions(ctx: Context) -> None:
+    accounts.add(ctx, "ann", PASSWORD, who="test")
+    assert accounts.session_valid(ctx, "ann", 0)
+    accounts.set_password(ctx, "ann", PASSWORD + "!", who="test")
+    assert not accounts.session_valid(ctx, "ann", 0)
+    assert not accounts.session_valid(ctx, "bob", 0)
+
+
+def test_short_passwords_and_odd_names_are_refused(ctx: Context) -> None:
+    with pytest.raises(Problem, match="too short"):
+        accounts.add(ctx, "ann", "short", who="test")
+    with pytest.raises(Problem, match="letters, digits"):
+        accounts.add(ctx, "../ann", PASSWORD, who="test")
+
+
+def test_the_last_user_stays(ctx: Context) -> None:
+    accounts.add(ctx, "ann", PASSWORD, who="test")
+    with pytest.raises(Conflict, match="last user"):
+        accounts.remove(ctx, "ann", who="test")
+
+
+def test_no_password_is_stored_in_clear(ctx: Context) -> None:
+    accounts.add(ctx, "ann", PASSWORD, who="test")
+    assert PASSWORD.encode() not in b"".join(path.read_bytes() for path in ctx.data_dir.glob("pxeforge.db*"))

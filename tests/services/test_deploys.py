@@ -1,0 +1,209 @@
+"""Runs from start to end: tasks by lease, results, lost agents, two operators at once."""
+
+from typing import Any
+
+import pytest
+
+from pxeforge.services import deploys, events, hosts, secrets
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Conflict, NotFound, Problem
+from tests.conftest import MAC, Clock
+
+
+@pytest.fixture
+def host_id(ctx: Context, registered: dict[str, Any]) -> str:
+    """A registered host with the roles base and mariadb."""
+    known = [role["name"] for role in deploys.known_roles(ctx)]
+    hosts.assign(ctx, ["n1"], ["base", "mariadb"], who="test", known_roles=known)
+    return str(hosts.show(ctx, "n1")["id"])
+
+
+def work(ctx: Context, host_id: str, status: str = "changed") -> list[str]:
+    """An agent that does all it is given; returns the titles in order."""
+    done = []
+    while (task := deploys.claim(ctx, host_id)) is not None:
+        done.append(task["title"])
+        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": status, "steps": []})
+    return done
+
+
+def test_a_plan_shows_tasks_and_starts_nothing(ctx: Context, host_id: str) -> None:
+    shown = deploys.plan(ctx)
+    assert {task["role"] for task in shown["tasks"]} == {"base", "mariadb"}
+    assert "mariadb" in shown["text"]
+    assert shown["problems"] == []
+    assert deploys.list_runs(ctx) == []
+
+
+def test_a_host_that_is_not_registered_is_left_out_by_name(ctx: Context, profile: str) -> None:
+    hosts.add(ctx, macs=[MAC], name="n1", roles=["base"], who="test")
+    assert deploys.plan(ctx)["problems"] == ["n1 has roles but is known: it is left out until it is registered"]
+    with pytest.raises(Problem, match="n1 has roles but is known"):
+        deploys.deploy(ctx, who="test")
+
+
+def test_a_deploy_runs_every_task_in_order_and_makes_the_host_ready(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    assert hosts.show(ctx, "n1")["state"] == "configuring"
+    done = work(ctx, host_id)
+    assert len(done) == len(run["tasks"])
+    assert done.index(next(t for t in done if t.startswith("base"))) < done.index(
+        next(t for t in done if t.startswith("mariadb"))
+    )
+    assert deploys.show_run(ctx, run["id"])["state"] == "succeeded"
+    assert hosts.show(ctx, "n1")["state"] == "ready"
+
+
+def test_a_failed_task_blocks_what_stands_on_it_and_names_the_step(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    step = {
+        "name": "packages",
+        "type": "packages",
+        "status": "failed",
+        "duration_s": 1.0,
+        "output": "E: no package",
+    }
+    deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "failed", "steps": [step]})
+    work(ctx, host_id)  # what does not stand on it goes on
+    ended = deploys.show_run(ctx, run["id"])
+    assert ended["state"] == "failed"
+    assert ended["counts"]["failed"] == 1
+    assert ended["counts"]["blocked"] >= 1
+    assert hosts.show(ctx, "n1")["state"] == "failed"
+    told = [event["message"] for event in events.timeline(ctx, host_id)]
+    assert any("FAILED at packages: E: no package" in message for message in told)
+
+
+def test_a_failed_run_is_resumed_at_the_failed_task(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    first = deploys.claim(ctx, host_id)
+    assert first is not None
+    deploys.finish(ctx, host_id, first["task_id"], first["fence"], {"status": "ok", "steps": []})
+    second = deploys.claim(ctx, host_id)
+    assert second is not None
+    deploys.finish(ctx, host_id, second["task_id"], second["fence"], {"status": "failed", "steps": []})
+    gone_on = work(ctx, host_id)
+    deploys.resume(ctx, run["id"], who="test")
+    done = work(ctx, host_id)
+    assert done[0] == second["title"]
+    assert first["title"] not in done
+    assert not set(gone_on) & set(done)
+    assert deploys.show_run(ctx, run["id"])["state"] == "succeeded"
+
+
+def test_a_second_deploy_at_the_same_time_is_refused_with_the_reason(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="alice")
+    with pytest.raises(Conflict, match=f"deploy {run['id']} of alice is running"):
+        deploys.deploy(ctx, who="bob")
+
+
+def test_one_host_does_one_task_at_a_time(ctx: Context, host_id: str) -> None:
+    deploys.deploy(ctx, who="test")
+    assert deploys.claim(ctx, host_id) is not None
+    assert deploys.claim(ctx, host_id) is None
+
+
+def test_a_silent_agent_loses_its_lease_and_a_late_result_is_harmless(ctx: Context, host_id: str, clock: Clock) -> None:
+    deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    clock.now += deploys.LEASE_S + 1
+    assert deploys.expire_leases(ctx) == 1
+    again = deploys.claim(ctx, host_id)
+    assert again is not None
+    assert (again["task_id"], again["fence"]) == (task["task_id"], task["fence"] + 1)
+    with pytest.raises(Conflict, match="drop the task"):
+        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "ok", "steps": []})
+    deploys.finish(ctx, host_id, again["task_id"], again["fence"], {"status": "ok", "steps": []})
+
+
+def test_an_agent_that_renews_keeps_its_lease(ctx: Context, host_id: str, clock: Clock) -> None:
+    deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    for _ in range(5):
+        clock.now += deploys.LEASE_S - 1
+        deploys.renew(ctx, host_id, task["task_id"], task["fence"], [])
+        assert deploys.expire_leases(ctx) == 0
+
+
+def test_an_agent_that_vanishes_again_and_again_fails_the_task(ctx: Context, host_id: str, clock: Clock) -> None:
+    run = deploys.deploy(ctx, who="test")
+    for _ in range(deploys.MAX_LEASES):
+        assert deploys.claim(ctx, host_id) is not None
+        clock.now += deploys.LEASE_S + 1
+        deploys.expire_leases(ctx)
+    work(ctx, host_id)
+    assert deploys.show_run(ctx, run["id"])["state"] == "failed"
+
+
+def test_a_host_cannot_touch_the_tasks_of_another(ctx: Context, host_id: str) -> None:
+    deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    with pytest.raises(NotFound):
+        deploys.finish(ctx, "another", task["task_id"], task["fence"], {"status": "ok", "steps": []})
+
+
+def test_secrets_go_to_the_host_that_needs_them_and_nowhere_else(ctx: Context, host_id: str) -> None:
+    deploys.deploy(ctx, who="test")
+    value = ""
+    while (task := deploys.claim(ctx, host_id)) is not None:
+        if task["secrets"]:
+            [value] = task["secrets"]
+            assert value in str(task["steps"])
+        step = {"name": "x", "type": "sql", "status": "changed", "duration_s": 0, "output": f"password is {value}!"}
+        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "changed", "steps": [step]})
+    assert len(value) >= 24
+    dump = b"".join(path.read_bytes() for path in ctx.data_dir.glob("pxeforge.db*"))
+    assert value.encode() not in dump
+    assert [entry["name"] for entry in secrets.list_secrets(ctx)] != []
+    assert "value" not in secrets.list_secrets(ctx)[0]
+
+
+def test_a_dry_run_leaves_the_state_of_the_host_alone(ctx: Context, host_id: str) -> None:
+    deploys.deploy(ctx, check=True, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    assert task["check"] is True
+    assert hosts.show(ctx, "n1")["state"] == "registered"
+
+
+def test_verify_runs_the_checks_only(ctx: Context, host_id: str) -> None:
+    run = deploys.verify(ctx, who="test")
+    assert run["kind"] == "verify"
+    assert len(run["tasks"]) >= 2
+    assert all(title for title in work(ctx, host_id, "ok"))
+    assert deploys.show_run(ctx, run["id"])["state"] == "succeeded"
+    assert hosts.show(ctx, "n1")["state"] == "registered"
+
+
+def test_cancelling_ends_the_run_and_frees_the_way(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    assert deploys.cancel(ctx, run["id"], who="test")["state"] == "cancelled"
+    with pytest.raises(Conflict):
+        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "ok", "steps": []})
+    assert deploys.deploy(ctx, who="test")["state"] == "running"
+
+
+def test_what_a_task_waits_for_is_told_by_name(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    waiting = [task["waiting_for"] for task in run["tasks"] if task["waiting_for"]]
+    assert any("waits for" in text for text in waiting)
+
+
+def test_a_result_that_makes_no_sense_is_refused(ctx: Context, host_id: str) -> None:
+    deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    with pytest.raises(Problem, match="ok, changed or failed"):
+        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "splendid"})
+
+
+def test_an_unknown_blueprint_is_named(ctx: Context, host_id: str) -> None:
+    with pytest.raises(NotFound, match="there is no blueprint 'nope'"):
+        deploys.plan(ctx, blueprint="nope")

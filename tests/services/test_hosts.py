@@ -1,0 +1,101 @@
+from typing import Any
+
+import pytest
+
+from pxeforge.services import events, hosts
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Conflict, NotFound, Problem
+from tests.conftest import MAC
+
+OTHER = "52:54:00:00:00:02"
+
+
+@pytest.fixture
+def host(ctx: Context) -> dict[str, Any]:
+    return hosts.add(ctx, macs=[MAC], name="n1", who="test")
+
+
+@pytest.mark.parametrize("text", [MAC, MAC.upper().replace(":", "-"), "5254.0012.3456", "n1", "N1"])
+def test_a_host_is_found_by_any_of_its_names(ctx: Context, host: dict[str, Any], text: str) -> None:
+    assert hosts.show(ctx, text)["id"] == host["id"]
+
+
+def test_a_host_is_found_by_the_beginning_of_its_id(ctx: Context, host: dict[str, Any]) -> None:
+    assert hosts.show(ctx, host["id"][:5])["id"] == host["id"]
+
+
+def test_an_unknown_host_is_refused_with_the_next_step(ctx: Context) -> None:
+    with pytest.raises(NotFound, match="no host is known as 'ghost': see `pxeforge host list`"):
+        hosts.show(ctx, "ghost")
+
+
+def test_two_hosts_cannot_have_one_name(ctx: Context, host: dict[str, Any]) -> None:
+    with pytest.raises(Conflict, match="the name n1 belongs to"):
+        hosts.add(ctx, macs=[OTHER], name="n1", who="test")
+    assert len(hosts.list_hosts(ctx)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "N1", "a.b", "-a", "a-", "x" * 64, "a\nb", "ö"])
+def test_names_that_no_hosts_file_can_hold_are_refused(ctx: Context, host: dict[str, Any], name: str) -> None:
+    with pytest.raises(Problem, match="is not a host name"):
+        hosts.change(ctx, "n1", name=name, who="test")
+
+
+def test_a_change_is_told_with_before_and_after(ctx: Context, host: dict[str, Any]) -> None:
+    hosts.change(ctx, "n1", tags=["rack1"], who="alice")
+    last = events.timeline(ctx, host["id"])[-1]
+    assert last["who"] == "alice"
+    assert last["data"] == {"before": {"tags": []}, "after": {"tags": ["rack1"]}}
+
+
+def test_roles_are_given_to_all_hosts_or_to_none(ctx: Context, host: dict[str, Any]) -> None:
+    with pytest.raises(NotFound):
+        hosts.assign(ctx, ["n1", "ghost"], ["base"], who="test", known_roles=["base"])
+    assert hosts.show(ctx, "n1")["roles"] == []
+    with pytest.raises(NotFound, match="there is no role 'nope'"):
+        hosts.assign(ctx, ["n1"], ["nope"], who="test", known_roles=["base"])
+
+
+def test_roles_come_and_go(ctx: Context, host: dict[str, Any]) -> None:
+    hosts.assign(ctx, ["n1"], ["base", "base"], who="test", known_roles=["base"])
+    hosts.assign(ctx, ["n1"], ["base"], who="test", known_roles=["base"])
+    assert hosts.show(ctx, "n1")["roles"] == ["base"]
+    assert hosts.unassign(ctx, "n1", ["base"], who="test")["roles"] == []
+    with pytest.raises(NotFound):
+        hosts.unassign(ctx, "n1", ["base"], who="test")
+
+
+def test_hosts_are_filtered_by_state_tag_and_role(ctx: Context, host: dict[str, Any]) -> None:
+    hosts.change(ctx, "n1", tags=["rack1"], who="test")
+    hosts.add(ctx, macs=[OTHER], name="n2", who="test")
+    assert [one["name"] for one in hosts.list_hosts(ctx, tag="rack1")] == ["n1"]
+    assert [one["name"] for one in hosts.list_hosts(ctx, state="known")] == ["n1", "n2"]
+    assert hosts.list_hosts(ctx, role="base") == []
+    with pytest.raises(Problem, match="'sleeping' is not a state"):
+        hosts.list_hosts(ctx, state="sleeping")
+
+
+def test_a_forgotten_host_is_gone_and_its_mac_free(ctx: Context, host: dict[str, Any]) -> None:
+    hosts.forget(ctx, "n1", who="test")
+    assert hosts.list_hosts(ctx) == []
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+
+
+def test_an_unknown_setting_is_named(ctx: Context, host: dict[str, Any]) -> None:
+    with pytest.raises(Problem, match="unknown host setting 'dsik'"):
+        hosts.change(ctx, "n1", settings={"dsik": "first"}, who="test")
+
+
+def test_a_second_nic_that_was_discovered_alone_joins_its_host(ctx: Context, registered: dict[str, Any]) -> None:
+    from pxeforge.domain.mac import MacAddress
+    from pxeforge.services.facts import merge_facts
+    from tests.conftest import FACTS
+
+    with ctx.database.write() as session:
+        hosts.discover(session, ctx, MacAddress.parse(OTHER))
+    assert len(hosts.list_hosts(ctx)) == 2
+    nics = [*FACTS["nics"], {"name": "ens4", "mac": OTHER, "addresses": []}]
+    with ctx.database.write() as session:
+        merge_facts(session, ctx, hosts.find(session, "n1"), {**FACTS, "nics": nics})
+    [only] = hosts.list_hosts(ctx)
+    assert sorted(only["macs"]) == sorted([MAC, OTHER])

@@ -1,0 +1,129 @@
+"""The boot plane as firmware, installers and strangers on the boot network meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pxeforge.services import hosts
+from pxeforge.services.context import Context
+from pxeforge.webapp.boot_plane import create_boot_plane
+from tests.conftest import FACTS, MAC
+
+# Every route of the boot plane and what it asks of the caller. A new route must be entered here on purpose.
+ROUTES = {
+    ("GET", "/healthz"): "open",
+    ("GET", "/boot/<mac>/menu.ipxe"): "open: an unarmed or unknown MAC gets the local disk only",
+    ("GET", "/images/<name>/<version>/<path:path>"): "open: what the vendor publishes",
+    ("GET", "/answers/<token>"): "token",
+    ("GET", "/installer/<token>/early"): "token",
+    ("GET", "/installer/<token>/disks"): "token",
+    ("GET", "/installer/<token>/late"): "token",
+    ("POST", "/installer/<token>/progress"): "token",
+    ("POST", "/installer/<token>/failed"): "token",
+    ("POST", "/installer/<token>/register"): "token",
+    ("GET", "/agent/pxeforge-agent.pyz"): "open: holds no secret",
+    ("GET", "/mirror/debian/<path:path>"): "open: what the mirror publishes",
+}
+
+
+@pytest.fixture
+def client(ctx: Context) -> FlaskClient:
+    return create_boot_plane(ctx, None).test_client()
+
+
+def test_every_route_has_its_class_and_there_is_no_other(ctx: Context) -> None:
+    rules = create_boot_plane(ctx, None).url_map.iter_rules()
+    found = {(method, rule.rule) for rule in rules for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+    assert found == set(ROUTES)
+
+
+@pytest.mark.parametrize(("method", "rule"), [key for key, kind in ROUTES.items() if kind == "token"])
+def test_a_route_that_needs_a_token_refuses_a_wrong_one(client: FlaskClient, method: str, rule: str) -> None:
+    reply = client.open(rule.replace("<token>", "0" * 32), method=method, json={} if method == "POST" else None)
+    assert reply.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/hosts", "/api/v1/hosts", "/static/x.css", "/v1/claim"])
+def test_nothing_of_the_admin_plane_is_here(client: FlaskClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["images/debian-13/20250803/../../../secret.key", "images/debian-13/20250803/image.json",
+     "images/debian-13/20250803/%2e%2e/%2e%2e/%2e%2e/secret.key", "images/../secret.key/x/y",
+     "images/debian-13/20250803/..%5csecret.key", "images/debian-13/.incoming/linux"],
+)  # fmt: skip
+def test_no_path_leads_out_of_an_image(client: FlaskClient, armed: dict[str, Any], path: str) -> None:
+    reply = client.get(f"/{path}")
+    assert reply.status_code == 404
+
+
+def test_an_image_file_has_its_exact_length_head_and_range(client: FlaskClient, armed: dict[str, Any]) -> None:
+    url = "/images/debian-13/20250803/linux"
+    assert client.get(url).data == b"kernel"
+    assert client.head(url).headers["Content-Length"] == "6"
+    part = client.get(url, headers={"Range": "bytes=1-3"})
+    assert (part.status_code, part.data) == (206, b"ern")
+
+
+@pytest.mark.parametrize("spelling", [MAC, MAC.replace(":", "-"), MAC.upper()])
+def test_an_armed_host_gets_its_menu_by_any_spelling(client: FlaskClient, armed: dict[str, Any], spelling: str) -> None:
+    reply = client.get(f"/boot/{spelling}/menu.ipxe")
+    assert reply.status_code == 200
+    assert b"kernel http://192.0.2.1:8080/images/debian-13/20250803/linux" in reply.data
+    assert "Location" not in reply.headers
+
+
+def test_what_is_no_mac_has_no_menu(client: FlaskClient) -> None:
+    assert client.get("/boot/nonsense/menu.ipxe").status_code == 404
+
+
+def test_the_whole_install_over_http(client: FlaskClient, ctx: Context, tokens: Callable[[str], str]) -> None:
+    assert client.get(f"/answers/{tokens('answers')}").status_code == 200
+    url = f"/installer/{tokens('installer')}"
+    for script in ("early", "disks", "late"):
+        assert client.get(f"{url}/{script}").data.startswith(b"#!/bin/sh")
+    assert client.post(f"{url}/progress?stage=disks", data="install disk is /dev/vda").status_code == 200
+    answer = client.post(f"{url}/register", json=FACTS)
+    assert answer.status_code == 200
+    assert answer.get_json()["host_name"] == "n1"
+    assert client.post(f"{url}/register", json=FACTS).status_code == 403
+    assert client.get(f"{url}/late").status_code == 403
+    assert hosts.show(ctx, "n1")["state"] == "registered"
+
+
+def test_a_report_is_stripped_of_control_characters_and_cut(
+    client: FlaskClient, ctx: Context, tokens: Callable[[str], str]
+) -> None:
+    from pxeforge.services import events
+
+    client.get(f"/answers/{tokens('answers')}")
+    client.post(f"/installer/{tokens('installer')}/progress", data=b"\x1b[31mred\x00\xff" + b"x" * 9000)
+    message = events.timeline(ctx, hosts.show(ctx, "n1")["id"])[-1]["message"]
+    assert "\x1b" not in message
+    assert "\x00" not in message
+    assert len(message) <= 4000
+
+
+def test_facts_that_are_no_object_are_refused(client: FlaskClient, tokens: Callable[[str], str]) -> None:
+    client.get(f"/answers/{tokens('answers')}")
+    url = f"/installer/{tokens('installer')}/register"
+    assert client.post(url, data=b"\xff\x00 not json").status_code == 400
+    assert client.post(url, json=["a", "list"]).status_code == 400
+
+
+def test_an_endless_body_is_refused(client: FlaskClient, tokens: Callable[[str], str]) -> None:
+    client.get(f"/answers/{tokens('answers')}")
+    reply = client.post(f"/installer/{tokens('installer')}/register", data=b"{" + b" " * 300_000)
+    assert reply.status_code in (400, 413)
+
+
+def test_without_an_upstream_the_mirror_says_so(client: FlaskClient) -> None:
+    reply = client.get("/mirror/debian/dists/trixie/Release")
+    assert reply.status_code == 404
+    assert b"set `mirror`" in reply.data
