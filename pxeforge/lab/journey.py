@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pxeforge.app.assembly import open_context
-from pxeforge.app.settings import load_settings
 from pxeforge.lab.keeper import IMAGE, lab_mac
 from pxeforge.lab.qemu import Machine
 from pxeforge.lab.session import Lab
@@ -24,6 +22,7 @@ PROFILE = IMAGE
 ROLES = ("base", "mariadb")
 _BOOT_S = 300
 _INSTALL_S = 3600
+_DEPLOY_S = 1800
 _SILENCE_S = 900  # an installer that says nothing for so long hangs
 # A key nobody has the other half of: the lab is looked at through its agent and its console.
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGyGZRyPyQjKZBTCzBVBDa0wN7GVrCrDDQqZ8pPXk5mv lab"
@@ -36,8 +35,10 @@ class JourneyFailed(Exception):
 class Journey:
     """One machine of a lab on its way; `say` gets a line whenever something happens."""
 
-    def __init__(self, lab: Lab, say: Callable[[str], None], number: int = 1) -> None:
+    def __init__(self, lab: Lab, say: Callable[[str], None], number: int = 1, *, kill_server: bool = False) -> None:
+        """`kill_server`: the server is killed (-9) once during the install and once during the deploy."""
         self.lab, self.say = lab, say
+        self._kills = {"install", "deploy"} if kill_server else set()
         self.mac = str(lab_mac(number))
         self.machine: Machine = lab.machine(number, fresh_disk=True)
         self.started_at = time.time()
@@ -100,9 +101,8 @@ class Journey:
 
     def token_is_dead(self) -> None:
         """The registration token opens nothing a second time, and the attempt is in the timeline."""
-        settings = load_settings({"data_dir": self.lab.data_dir})
         attempt = self.lab.json("host", "show", HOST)["attempt"]["id"]
-        token = installs.token_of(open_context(settings), attempt, "installer")
+        token = installs.token_of(self.lab.context, attempt, "installer")
         url = f"http://{self.lab.facts['address']}:8080/installer/{token}/register"
         thief = ["-H", "Content-Type: application/json", "-d", json.dumps({"hostname": "thief"}), url]
         code = self.lab.rack().run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *thief]).stdout
@@ -130,8 +130,26 @@ class Journey:
         """Roles by the CLI, the plan shown, the deploy run."""
         self.lab.pxeforge("host", "assign", HOST, *ROLES)
         self.say(self.lab.pxeforge("plan").stdout.rstrip())
-        self.say(self.lab.pxeforge("deploy", timeout_s=1800).stdout.rstrip())
+        if "deploy" in self._kills:
+            self._deploy_through_a_kill()
+        else:
+            self.say(self.lab.pxeforge("deploy", timeout_s=_DEPLOY_S).stdout.rstrip())
         self._expect_state("ready")
+
+    def _deploy_through_a_kill(self) -> None:
+        self.lab.pxeforge("deploy", "--no-wait")
+        run_id = self.lab.json("run", "list")[0]["id"]
+        self._wait(lambda: "running" in self._run(run_id)["counts"], 60, "no task was started")
+        self.say("the server is killed (-9) in the middle of the deploy")
+        self.lab.kill_server()
+        self._wait(lambda: self._run(run_id)["state"] != "running", _DEPLOY_S, "the deploy did not go on")
+        run = self._run(run_id)
+        self.say(f"the deploy went on and {run['state']}: {run['counts']}")
+        if run["state"] != "succeeded":
+            raise JourneyFailed(f"the deploy {run['state']} after the server was killed: {run['tasks']}")
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        return self.lab.run_view(run_id)
 
     def verify(self) -> None:
         """Real operations prove the services."""
@@ -155,7 +173,7 @@ class Journey:
         self._wait(lambda: self._seen(kind), limit_s, otherwise)
 
     def _host_or_none(self) -> dict[str, Any] | None:
-        return next((host for host in self.lab.json("host", "list") if self.mac in host["macs"]), None)
+        return self.lab.host(self.mac)
 
     def _expect_state(self, state: str) -> None:
         host = self._host_or_none()
@@ -185,11 +203,12 @@ class Journey:
         self._told = len(events)
 
     def _watch_install(self) -> None:
-        # Asking costs a process: now and then is enough, the machine needs the processor.
-        if int(time.monotonic()) % 10:
-            return
         self._tell()
         events = self._timeline()
+        if "install" in self._kills and any(event["message"].startswith("install disk is") for event in events):
+            self._kills.remove("install")
+            self.say("the server is killed (-9) in the middle of the install")
+            self.lab.kill_server()
         if events and time.time() - events[-1]["at"] > _SILENCE_S:
             raise JourneyFailed(f"the installer has been silent for {_SILENCE_S} s: {self._last_words()}")
         host = self._host_or_none()

@@ -32,6 +32,7 @@ IMAGE = "debian-13"
 SUITE = "trixie"
 RANGE = (50, 90)  # host numbers of the rack's subnet that are leased
 STATUS = "lab.json"
+SERVE_PID = "serve.pid"
 
 
 def lab_mac(number: int) -> MacAddress:
@@ -61,12 +62,12 @@ def keep(folder: Path, *, hosts: int, beside: str, admin_port: int, name: str, c
             site = SiteDhcp(rack.add_site(), folder)
             site.start()
             stack.callback(site.stop)
-        password = stack.enter_context(_server(rack, folder, upstream, server_mode=site is None))
+        server = stack.enter_context(_Server(rack, folder, upstream, server_mode=site is None))
         url = stack.enter_context(_way_in(rack, folder, admin_port))
         facts: dict[str, Any] = {
             "pid": os.getpid(), "namespace": rack.name, "address": str(rack.address), "data_dir": str(folder / "data"),
-            "admin_url": url, "admin_user": "admin", "admin_password": password, "beside": beside, "udebs": mode,
-            "installer_args": kernel_args, "cache": str(cache),
+            "admin_url": url, "admin_user": "admin", "admin_password": server.admin_password, "beside": beside,
+            "udebs": mode, "installer_args": kernel_args, "cache": str(cache),
             "hosts": [
                 {"number": n, "mac": str(lab_mac(n)), "tap": tap, "disk": str(folder / f"host{n}.img")}
                 for n, tap in taps.items()
@@ -75,7 +76,8 @@ def keep(folder: Path, *, hosts: int, beside: str, admin_port: int, name: str, c
         write_whole(status, json.dumps(facts, indent=2).encode(), mode=0o600)
         stack.callback(status.unlink, missing_ok=True)
         say("lab is up")
-        stop.wait()
+        while not stop.wait(0.5):
+            server.revive()
 
 
 def say(text: str) -> None:
@@ -128,29 +130,51 @@ def _fill_udebs(overlay: Path, image: Path) -> tuple[str, list[str]]:
     return result.mode.value, list(result.kernel_args)
 
 
-@contextlib.contextmanager
-def _server(rack: Rack, folder: Path, upstream: str, *, server_mode: bool) -> Iterator[str]:
-    """`pxeforge serve` in the namespace; gives the one-time admin password (empty when it was given out before)."""
-    net = rack.subnet
-    mode = ["--dhcp", "server", "--range", f"{net[RANGE[0]]}-{net[RANGE[1]]}"] if server_mode else ["--dhcp", "proxy"]
-    command = [
-        sys.executable, "-m", "pxeforge", "serve", "--data-dir", str(folder / "data"), "--interface", rack.bridge,
-        *mode, "--mirror", upstream, "--domain", "lab",
-    ]  # fmt: skip
-    log = folder / "serve.log"
-    with log.open("wb") as stream:
-        process = rack.popen(command, stdout=stream, stderr=stream)
-    deadline = time.monotonic() + 90
-    while "pxeforge is ready" not in log.read_text(errors="replace"):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"pxeforge serve did not start: {log.read_text(errors='replace').strip()[-2000:]}")
-        time.sleep(0.2)
-    try:
-        yield _remembered_password(folder, log.read_text(errors="replace"))
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+class _Server:
+    """`pxeforge serve` in the namespace; started again when it was killed, as systemd would."""
+
+    def __init__(self, rack: Rack, folder: Path, upstream: str, *, server_mode: bool) -> None:
+        net = rack.subnet
+        mode = (
+            ["--dhcp", "server", "--range", f"{net[RANGE[0]]}-{net[RANGE[1]]}"] if server_mode else ["--dhcp", "proxy"]
+        )
+        self._command = [
+            sys.executable, "-m", "pxeforge", "serve", "--data-dir", str(folder / "data"), "--interface", rack.bridge,
+            *mode, "--mirror", upstream, "--domain", "lab",
+        ]  # fmt: skip
+        self._rack, self._folder = rack, folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.admin_password = ""
+
+    def __enter__(self) -> _Server:
+        said = self._start()
+        self.admin_password = _remembered_password(self._folder, said)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(20)
+
+    def revive(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            say(f"pxeforge serve ended with {self._process.returncode}: it is started again")
+            self._start()
+
+    def _start(self) -> str:
+        """Waits until it is ready and returns what it said; raises RuntimeError."""
+        log = self._folder / "serve.log"
+        with log.open("ab") as stream:
+            before = stream.tell()
+            self._process = self._rack.popen(self._command, stdout=stream, stderr=stream)
+        write_whole(self._folder / SERVE_PID, str(self._process.pid).encode())
+        deadline = time.monotonic() + 120
+        while "pxeforge is ready" not in (said := log.read_bytes()[before:].decode(errors="replace")):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"pxeforge serve did not start: {said.strip()[-2000:]}")
+            time.sleep(0.2)
+        return said
 
 
 def _remembered_password(folder: Path, said: str) -> str:

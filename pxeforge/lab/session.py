@@ -10,14 +10,20 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pxeforge.app.assembly import open_context
+from pxeforge.app.settings import load_settings
 from pxeforge.domain.mac import MacAddress
-from pxeforge.lab.keeper import STATUS
+from pxeforge.lab.keeper import SERVE_PID, STATUS
 from pxeforge.lab.newer_qemu import find_qemu
 from pxeforge.lab.qemu import Machine, make_disk
 from pxeforge.lab.rack import Rack
+from pxeforge.services import deploys, events, hosts
+from pxeforge.services.context import Context
+from pxeforge.services.problems import NotFound
 
 _START_LIMIT_S = 900.0
 
@@ -78,6 +84,19 @@ class Lab:
             time.sleep(0.2)
         (self.folder / STATUS).unlink(missing_ok=True)
 
+    def kill_server(self) -> None:
+        """kill -9 of `pxeforge serve`, as a power cut would; the keeper starts it again. Returns when it is back."""
+        path = self.folder / SERVE_PID
+        before = path.read_text()
+        os.kill(int(before), signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        log = self.folder / "serve.log"
+        said = log.read_text(errors="replace").count("pxeforge is ready")
+        while log.read_text(errors="replace").count("pxeforge is ready") == said:
+            if time.monotonic() > deadline:
+                raise LabProblem(f"pxeforge serve did not come back: {_tail(log)}")
+            time.sleep(0.2)
+
     @property
     def data_dir(self) -> Path:
         return Path(self.facts["data_dir"])
@@ -115,9 +134,25 @@ class Lab:
             uuid=uuid.uuid5(uuid.NAMESPACE_OID, f"pxeforge lab host {number}"),
         )  # fmt: skip
 
-    def timeline(self, host: str) -> list[dict[str, Any]]:
-        events: list[dict[str, Any]] = self.json("host", "timeline", host)
-        return events
+    @cached_property
+    def context(self) -> Context:
+        """The lab's data, for looking often: a CLI process each time would take the machines' processor."""
+        return open_context(load_settings({"data_dir": self.data_dir}))
+
+    def host(self, text: str) -> dict[str, Any] | None:
+        """A host by any of its names; None when it is not known (yet)."""
+        try:
+            return hosts.show(self.context, text)
+        except NotFound:
+            return None
+
+    def timeline(self, text: str) -> list[dict[str, Any]]:
+        """The events of a host; empty when it is not known (yet)."""
+        found = self.host(text)
+        return events.timeline(self.context, found["id"]) if found else []
+
+    def run_view(self, run_id: str) -> dict[str, Any]:
+        return deploys.show_run(self.context, run_id)
 
 
 def _command_line(pid: int) -> bytes:

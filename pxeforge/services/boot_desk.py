@@ -140,7 +140,7 @@ class Desk:
         with self._ctx.database.write() as session:
             record(
                 session, self._ctx, host_id=host.id, source="installer", kind="installer_step",
-                message=f"installer: {item[1][:100]}",
+                message=f"d-i: {item[1][:100]}",
             )  # fmt: skip
 
     def _append_log(self, host_id: str, line: SyslogLine) -> None:

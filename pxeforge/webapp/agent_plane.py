@@ -10,8 +10,10 @@ from werkzeug.exceptions import HTTPException
 from pxeforge.services import agents, deploys
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
+from pxeforge.webapp.json_body import json_object
 
 _MAX_BODY = 2 * 1024 * 1024
+_LAST_CLOCK = 2.0**40  # unix seconds beyond which no clock is right
 
 
 def create_agent_plane(ctx: Context) -> Flask:
@@ -37,7 +39,7 @@ def create_agent_plane(ctx: Context) -> Flask:
         return jsonify(
             agents.hello(
                 ctx, g.host_id, version=str(body.get("version", "")), boot_id=str(body.get("boot_id", "")),
-                facts=facts or {}, clock=clock if isinstance(clock, int | float) else None,
+                facts=facts or {}, clock=clock if isinstance(clock, int | float) and 0 <= clock < _LAST_CLOCK else None,
                 peer=request.remote_addr or "",
             )
         )  # fmt: skip
@@ -50,7 +52,8 @@ def create_agent_plane(ctx: Context) -> Flask:
     @app.post("/v1/tasks/<task_id>/events")
     def events(task_id: str) -> Response:
         body = _body()
-        said = [entry for entry in body.get("events", []) if isinstance(entry, dict)]
+        told = body.get("events")
+        said = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
         return jsonify(deploys.renew(ctx, g.host_id, task_id, _fence(body), said))
 
     @app.post("/v1/tasks/<task_id>/result")
@@ -63,8 +66,8 @@ def create_agent_plane(ctx: Context) -> Flask:
 
 
 def _body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
+    body = json_object(request)
+    if body is None:
         raise Problem("the body must be a JSON object")
     return body
 

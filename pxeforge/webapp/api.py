@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from pxeforge.services import accounts, blueprints, deploys, events, hosts, images, installs, profiles, secrets
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
+from pxeforge.webapp.json_body import json_object
 
 _CALLED = {str: "a text", list: "a list of texts", dict: "an object", bool: "true or false", float: "a number"}
 _ALSO: dict[type, tuple[type, ...]] = {float: (int, float)}
@@ -83,7 +84,7 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
     @api.get("/hosts/<host>/timeline")
     def host_timeline(host: str) -> Response:
         found = hosts.show(ctx, host)
-        return jsonify(events.timeline(ctx, found["id"], after_id=request.args.get("after_id", 0, type=int)))
+        return jsonify(events.timeline(ctx, found["id"], after_id=_number_argument("after_id", 0, 2**62)))
 
     @api.get("/hosts/<host>/render/<what>")
     def render_host(host: str, what: str) -> Response:
@@ -96,7 +97,7 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
 
     @api.get("/events")
     def recent_events() -> Response:
-        return jsonify(events.recent(ctx, limit=min(request.args.get("limit", 50, type=int), 1000)))
+        return jsonify(events.recent(ctx, limit=_number_argument("limit", 50, 1000)))
 
 
 def _catalog_routes(api: Blueprint, ctx: Context) -> None:
@@ -212,10 +213,15 @@ def _account_routes(api: Blueprint, ctx: Context) -> None:
         return jsonify({})
 
 
+def _number_argument(name: str, default: int, most: int) -> int:
+    """A whole number of the query string, brought into 0 to `most`."""
+    return max(0, min(request.args.get(name, default, type=int), most))
+
+
 def _body(**types: type) -> dict[str, Any]:
     """The JSON object of the request with known keys of the right types; null means not given. Raises Problem."""
-    body = request.get_json(silent=True) if request.data else {}
-    if not isinstance(body, dict):
+    body = json_object(request) if request.data else {}
+    if body is None:
         raise Problem("the body must be a JSON object")
     checked = {}
     for key, value in body.items():

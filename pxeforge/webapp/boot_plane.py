@@ -16,6 +16,7 @@ from pxeforge.services import images, installs
 from pxeforge.services.context import Context
 from pxeforge.services.mirror import Mirror
 from pxeforge.services.problems import NotFound, Problem
+from pxeforge.webapp.json_body import json_object
 
 _MAX_REPORT = 256 * 1024
 
@@ -73,8 +74,8 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
 
     @app.post("/installer/<token>/register")
     def register(token: str) -> Response:
-        facts = request.get_json(silent=True)
-        if not isinstance(facts, dict):
+        facts = json_object(request)
+        if facts is None:
             raise Problem("registration needs a JSON object of facts")
         return jsonify(installs.register(ctx, token, facts, peer=_peer()))
 

@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def journey(make_lab: LabMaker) -> Iterator[Journey]:
-    one = Journey(make_lab("journey"), say)
+    one = Journey(make_lab("journey"), say, kill_server=True)
     yield one
     say("where the time went:\n" + one.stages())
     one.machine.power_off()

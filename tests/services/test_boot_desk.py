@@ -122,7 +122,7 @@ def test_installer_lines_go_to_a_file_and_milestones_to_the_timeline(ctx: Contex
     desk.installer_said(SyslogLine(peer_ip="192.0.2.77", priority=30, tag="x", message="stranger", received_at=1.0))
     log = ctx.data_dir / "logs" / hosts.show(ctx, MAC)["id"] / "installer.log"
     assert log.read_text().count("\n") == 2
-    assert messages(ctx)[-1] == "installer: partman-base"
+    assert messages(ctx)[-1] == "d-i: partman-base"
 
 
 def test_a_size_probe_is_no_transfer(ctx: Context, desk: Desk) -> None:

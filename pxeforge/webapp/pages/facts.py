@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+_LARGEST = 2**63
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     name: str
@@ -70,7 +73,9 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _LARGEST:
+        return None
+    return float(value)
 
 
 def _whole(value: Any) -> int | None:
