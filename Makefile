@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DIR := .lab
 IF ?=
 # A mirror that lacks installer packages (udebs) can be filled from this folder; only the lab and its tests use it.
-export PXEFORGE_LAB_UDEBS ?= $(wildcard ../shared/lab/udebs)
+export PXEFORGE_LAB_UDEBS ?= $(abspath $(wildcard ../shared/lab/udebs))
 
 .PHONY: setup check test e2e lab lab-down serve bench wheel clean
 

@@ -55,7 +55,7 @@ class Lab:
         ]  # fmt: skip
         with log.open("wb") as stream:
             keeper = subprocess.Popen(
-                command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True, cwd="/"
+                command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
             )
         deadline = time.monotonic() + _START_LIMIT_S
         while not (folder / STATUS).exists():
