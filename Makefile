@@ -39,6 +39,7 @@ serve: setup
 	$(BIN)/pxeforge serve --interface $(IF)
 
 bench: setup
+	bash .ci/system-packages gcc libc6-dev nginx-light
 	$(BIN)/python -m bench
 
 wheel: setup

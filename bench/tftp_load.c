@@ -32,8 +32,8 @@ struct client {
     double heard;       /* when we last made progress or spoke up */
 };
 
-static const char *host = "127.0.0.1", *name = "file", *path;
-static int port = 69, clients = 16, blksize = 1468, window = 1, spread = 0;
+static const char *host = "127.0.0.1", *name = "file", *path, *spread;
+static int port = 69, clients = 16, blksize = 1468, window = 1, spin = 0;
 static double seconds = 3, loss = 0;
 static struct client *all;
 static const uint8_t *content;
@@ -53,6 +53,12 @@ static double chance(void) { /* xorshift: 0 <= x < 1, the same in every run */
 
 static void die(const char *what) {
     fprintf(stderr, "tftp_load: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+static void usage(void) {
+    fprintf(stderr, "tftp_load -a ADDRESS -p PORT -n NAME -f FILE [-c CLIENTS] [-b BLKSIZE] [-w WINDOW] [-l LOSS] "
+                    "[-t SECONDS] [-s A.B.C (the clients are A.B.C.1, .2, ...)] [-y (never sleep)]\n");
     exit(2);
 }
 
@@ -84,16 +90,18 @@ static void acknowledge(struct client *c, uint64_t block) {
     c->heard = now();
 }
 
-/* A new socket for every file, as firmware does; clients spread over 127.0.1.x so that each has its own address. */
+/* A new socket for every file, as firmware does; with -s each client has its own address. */
 static void begin(struct client *c, int epoll) {
     if (c->fd > 0) close(c->fd);
-    int index = c - all, large = 4 << 20;
+    int index = c - all, large = 4 << 20; /* a whole window must fit */
     *c = (struct client){.fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), .expected = 1};
     if (c->fd < 0) die("socket");
     setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
     struct sockaddr_in own = {.sin_family = AF_INET};
     if (spread) {
-        own.sin_addr.s_addr = htonl(0x7f000100 + index + 1);
+        char address[64];
+        snprintf(address, sizeof address, "%.40s.%d", spread, index + 1);
+        if (inet_pton(AF_INET, address, &own.sin_addr) != 1) usage();
         if (bind(c->fd, (struct sockaddr *)&own, sizeof own) < 0) die("bind");
     }
     c->server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
@@ -143,14 +151,8 @@ static void follow_option_ack(const uint8_t *packet, int length) {
     if (memmem(packet, length, "windowsize", 10) == NULL) window = 1;
 }
 
-static void usage(void) {
-    fprintf(stderr, "tftp_load -a ADDRESS -p PORT -n NAME -f FILE [-c CLIENTS] [-b BLKSIZE] [-w WINDOW] [-l LOSS] "
-                    "[-t SECONDS] [-s (every client its own 127.0.1.x)]\n");
-    exit(2);
-}
-
 int main(int argc, char **argv) {
-    for (int option; (option = getopt(argc, argv, "a:p:n:f:c:b:w:l:t:s")) != -1;)
+    for (int option; (option = getopt(argc, argv, "a:p:n:f:c:b:w:l:t:s:y")) != -1;)
         switch (option) {
         case 'a': host = optarg; break;
         case 'p': port = atoi(optarg); break;
@@ -161,7 +163,8 @@ int main(int argc, char **argv) {
         case 'w': window = atoi(optarg); break;
         case 'l': loss = atof(optarg); break;
         case 't': seconds = atof(optarg); break;
-        case 's': spread = 1; break;
+        case 's': spread = optarg; break;
+        case 'y': spin = 1; break;
         default: usage();
         }
     if (!path || clients < 1 || clients > 250 || blksize < 8 || blksize > LONGEST - 4 || strlen(name) > 500) usage();
@@ -186,7 +189,7 @@ int main(int argc, char **argv) {
     double began = now(), end = began + seconds, swept = began, moment;
     while ((moment = now()) < end) {
         struct epoll_event events[256];
-        int ready = epoll_wait(epoll, events, 256, 20);
+        int ready = epoll_wait(epoll, events, 256, spin ? 0 : 20);
         for (int e = 0; e < ready; e++) {
             struct client *c = &all[events[e].data.u32];
             for (int i = 0; i < BATCH; i++) messages[i].msg_hdr.msg_namelen = sizeof from[i];
@@ -224,5 +227,5 @@ int main(int argc, char **argv) {
            (unsigned long long)bytes, took, bytes / took / 1e6, (unsigned long long)blocks, (unsigned long long)files,
            (unsigned long long)wrong, (unsigned long long)errors, (unsigned long long)repeats,
            (unsigned long long)gaps, looked ? window : asked_window, asked_window, cpu / took);
-    return wrong || !files ? 1 : 0;
+    return wrong || errors || !bytes ? 1 : 0;
 }

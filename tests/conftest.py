@@ -9,11 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from pxeforge.services import hosts, installs, profiles
 from pxeforge.services.context import Addresses, Context, load_master_key
 from pxeforge.store.database import Database
+
+# How long an example takes says more about the computer than about the code.
+hypothesis.settings.register_profile("pxeforge", deadline=None)
+hypothesis.settings.load_profile("pxeforge")
 
 MAC = "52:54:00:12:34:56"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGyGZRyPyQjKZBTCzBVBDa0wN7GVrCrDDQqZ8pPXk5mv ops"
@@ -65,10 +70,10 @@ def ctx(tmp_path: Path, clock: Clock, fresh_database: Path) -> Context:
     )
 
 
-def write_image(data_dir: Path, version: str = "20250803") -> Path:
+def write_image(data_dir: Path, version: str = "20250803", more: dict[str, bytes] | None = None) -> Path:
     """A small image as the importer leaves it."""
     folder = data_dir / "images" / "debian-13" / version
-    contents = {"linux": b"kernel", "initrd.gz": b"initrd", "loaders/pxelinux.0": b"pxelinux"}
+    contents = {"linux": b"kernel", "initrd.gz": b"initrd", "loaders/pxelinux.0": b"pxelinux", **(more or {})}
     files = {}
     for name, content in contents.items():
         path = folder / name

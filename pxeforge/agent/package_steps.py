@@ -24,9 +24,9 @@ _APT_OPTIONS = (
     "-oAPT::Update::Error-Mode=any",
 )
 _UPDATE_PAUSES_S = (2.0, 5.0, 10.0, 20.0)
-_LISTS_ARE_OLD = re.compile(
-    r"Unable to locate package|no installation candidate|404 |Hash Sum mismatch|Unable to fetch|Failed to fetch"
-)
+_MIRROR_PAUSES_S = (5.0, 15.0, 30.0, 60.0, 60.0)  # a mirror that restarts is back in seconds, a network in minutes
+_LISTS_ARE_OLD = re.compile(r"Unable to locate package|no installation candidate|404 |Hash Sum mismatch")
+_MIRROR_IS_AWAY = re.compile(r"Failed to fetch|Unable to fetch|Could not connect|Connection (failed|refused|timed out)")
 _LOCKED = re.compile(r"lock|Resource temporarily unavailable", re.IGNORECASE)
 
 
@@ -63,17 +63,27 @@ class PackagesStep(Step):
         return printed + self._install([*options, *missing])
 
     def _install(self, arguments: Sequence[str]) -> str:
-        """With fresh package lists: refreshed before when they are old, after when something is not found."""
+        """With fresh package lists, refreshed when they are old or lack something; waits for a mirror that is away.
+
+        What apt has fetched stays in its cache, so that each try goes on where the one before broke off.
+        """
         refreshed = self._lists_are_stale()
         if refreshed:
             self._update()
-        try:
-            return self._apt("install", arguments)
-        except StepFailed as failure:
-            if refreshed or not _LISTS_ARE_OLD.search(failure.output):
-                raise
-        self._update()
-        return self._apt("install", arguments)
+        pauses_s = iter(_MIRROR_PAUSES_S)
+        while True:
+            try:
+                return self._apt("install", arguments)
+            except StepFailed as failure:
+                old = not refreshed and _LISTS_ARE_OLD.search(failure.output)
+                pause_s = next(pauses_s, None) if _MIRROR_IS_AWAY.search(failure.output) else None
+                if not old and (_LISTS_ARE_OLD.search(failure.output) or pause_s is None):
+                    raise
+            if old:
+                refreshed = True
+                self._update()
+            elif pause_s is not None:
+                self.execution.pause(pause_s)
 
     def _repair(self) -> str:
         """Finishes what a dpkg that was killed has begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +56,17 @@ def register(url: str, root: Path = Path("/"), sleep: Callable[[float], None] = 
 
 
 def _ask(url: str, facts: dict[str, Any], sleep: Callable[[float], None]) -> dict[str, Any]:
-    """The server's answer; tries 8 times within about two minutes, with jitter so that a rack does not knock as one."""
+    """The server's answer; tries 8 times within about two minutes, with jitter so that a rack does not knock as one.
+
+    The token is good once. The nonce lets the server repeat its answer to us when we lost it on the way.
+    """
     problem = ""
+    body = {**facts, "registration_nonce": secrets.token_hex(32)}
     for attempt in range(_ATTEMPTS):
         if attempt:
             sleep(min(30.0, 2.0**attempt) * random.uniform(0.5, 1.0))  # noqa: S311
         try:
-            reply = post_plain(url, facts)
+            reply = post_plain(url, body)
         except Unreachable as error:
             problem = str(error)
             continue

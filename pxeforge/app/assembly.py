@@ -9,7 +9,9 @@ from pathlib import Path
 from pxeforge.app.settings import BadSettings, Settings
 from pxeforge.servers.interfaces import interface_named
 from pxeforge.services.context import Addresses, Context, load_master_key, write_whole
-from pxeforge.store.database import Database
+from pxeforge.services.neighbours import neighbour_mac
+from pxeforge.store import swap
+from pxeforge.store.database import Database, StoreUnavailable
 
 _SUBFOLDERS = ("images", "cache", "logs", "tls", "agent")
 
@@ -18,6 +20,7 @@ def open_data_dir(data_dir: Path) -> None:
     """Makes the folders (0700: keys and answers live here); raises BadSettings."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        swap.finish(data_dir)  # a restore that was killed half-way
         for name in _SUBFOLDERS:
             (data_dir / name).mkdir(exist_ok=True, mode=0o700)
     except OSError as problem:
@@ -50,11 +53,14 @@ def remember_addresses(settings: Settings, addresses: Addresses) -> None:
 
 
 def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
-    """The context of one process; `upgrade` also brings the database up to this release."""
+    """The context of one process; `upgrade` also brings the database up to this release. Raises BadSettings."""
     open_data_dir(settings.data_dir)
     database = Database(settings.data_dir / "pxeforge.db")
-    if upgrade:
-        database.upgrade()
+    try:
+        if upgrade:
+            database.upgrade()
+    except StoreUnavailable as problem:
+        raise BadSettings(str(problem)) from problem
     return Context(
         database=database,
         data_dir=settings.data_dir,
@@ -62,4 +68,5 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         addresses=addresses_of(settings),
         master_key=load_master_key(settings.data_dir),
         clock=time.time,
+        neighbour=neighbour_mac,
     )

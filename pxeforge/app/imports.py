@@ -8,6 +8,7 @@ from pathlib import Path
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.services import profiles
+from pxeforge.services.events import record
 from pxeforge.services.image_import import (
     DEBIAN_KEYRING,
     ImportedImage,
@@ -31,6 +32,12 @@ def import_debian_image(
         name, data_dir=settings.data_dir, mirror=mirror, keyring=Path(keyring) if keyring else DEBIAN_KEYRING,
         progress=progress,
     )  # fmt: skip
+    if imported.fresh:
+        with ctx.database.write() as session:
+            record(
+                session, ctx, source="operator", kind="image_imported", who="import",
+                message=f"image {imported.name} {imported.version} imported and verified",
+            )  # fmt: skip
     profiles.ensure(ctx, name, image=name, who="import")
     return imported
 

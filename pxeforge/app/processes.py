@@ -19,12 +19,14 @@ from typing import Any
 from flask import Flask
 
 from pxeforge.app.assembly import open_context
+from pxeforge.app.privileges import drop_capabilities
 from pxeforge.app.settings import Settings
 from pxeforge.servers.datagram import CannotListen
 
 SETTINGS_VARIABLE = "PXEFORGE_CHILD_SETTINGS"
 READY_VARIABLE = "PXEFORGE_CHILD_READY"
-NAMES = ("wire", "boot", "agent", "admin", "socket")
+CHANNEL_VARIABLE = "PXEFORGE_CHILD_CHANNEL"  # descriptor of our end of the channel between wire and tftp
+NAMES = ("wire", "tftp", "boot", "agent", "admin", "socket")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,11 +39,17 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _be_a_worker() -> None:
+    """A web worker is handed its open socket: it needs no privilege of its own."""
+    die_with_parent()
+    drop_capabilities()
+
+
 def boot_app() -> Flask:
     from pxeforge.app.upstream import open_mirror
     from pxeforge.webapp.boot_plane import create_boot_plane
 
-    die_with_parent()
+    _be_a_worker()
     settings = settings_from_environment()
     return create_boot_plane(open_context(settings), open_mirror(settings))
 
@@ -49,21 +57,21 @@ def boot_app() -> Flask:
 def agent_app() -> Flask:
     from pxeforge.webapp.agent_plane import create_agent_plane
 
-    die_with_parent()
+    _be_a_worker()
     return create_agent_plane(open_context(settings_from_environment()))
 
 
 def admin_app() -> Flask:
     from pxeforge.webapp.admin import create_admin
 
-    die_with_parent()
+    _be_a_worker()
     return create_admin(open_context(settings_from_environment()))
 
 
 def socket_app() -> Flask:
     from pxeforge.webapp.admin import create_admin
 
-    die_with_parent()
+    _be_a_worker()
     return create_admin(open_context(settings_from_environment()), trusted_socket=True)
 
 
@@ -71,16 +79,19 @@ def run(name: str) -> None:
     """The body of one child; returns after SIGTERM. Raises CannotListen."""
     settings = settings_from_environment()
     die_with_parent()
-    if name == "wire":
-        _run_wire(settings)
+    if name in ("wire", "tftp"):
+        _run_loops(name, settings)
     else:
         _run_web(name, settings)
 
 
-def _run_wire(settings: Settings) -> None:
-    from pxeforge.app.wire import build_wire
+def _run_loops(name: str, settings: Settings) -> None:
+    from pxeforge.app.wire import build_tftp_helper, build_wire
 
-    servers = build_wire(settings, open_context(settings))
+    channel = socket.socket(fileno=int(os.environ[CHANNEL_VARIABLE]))
+    ctx = open_context(settings)
+    servers = build_wire(settings, ctx, channel) if name == "wire" else build_tftp_helper(ctx, channel)
+    drop_capabilities()  # all sockets are open
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 DEFAULT_CONFIG = Path("/etc/pxeforge/pxeforge.toml")
-_LISTS = {"interfaces", "dns", "ntp"}
+_LISTS = {"interfaces", "dns", "ntp", "routes"}
 
 
 class BadSettings(Exception):
@@ -34,6 +34,8 @@ class Settings(BaseModel):
     ntp: tuple[ipaddress.IPv4Address, ...] = Field((), description="time servers; default: none offered")
     domain: str | None = Field(None, description="DNS domain of the hosts")
     lease_time_s: int = Field(3600, ge=120, le=30 * 86400)
+    mtu: int | None = Field(None, ge=576, le=65535, description="largest IP packet in bytes; default: none offered")
+    routes: tuple[str, ...] = Field((), description="static routes, each 'DESTINATION/LENGTH via ROUTER'")
     force: bool = Field(False, description="server mode although another DHCP server answers")
     boot_port: int = Field(8080, ge=1, le=65535)
     agent_port: int = Field(8442, ge=1, le=65535)
@@ -53,6 +55,13 @@ class Settings(BaseModel):
     def _range(cls, value: str | None) -> str | None:
         if value is not None:
             parse_range(value)
+        return value
+
+    @field_validator("routes")
+    @classmethod
+    def _routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_route(text)
         return value
 
     @field_validator("admin_listen")
@@ -82,6 +91,17 @@ def parse_range(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address
     if last < first:
         raise ValueError(f"the range {text} ends before it begins")
     return first, last
+
+
+def parse_route(text: str) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Address]:
+    """`DESTINATION/LENGTH via ROUTER`; raises ValueError."""
+    destination, _, router = text.partition(" via ")
+    try:
+        return ipaddress.IPv4Network(destination.strip()), ipaddress.IPv4Address(router.strip())
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a route: write DESTINATION/LENGTH via ROUTER, e.g. 10.9.0.0/16 via 10.0.0.1"
+        ) from None
 
 
 def split_listen(text: str) -> tuple[str, int]:

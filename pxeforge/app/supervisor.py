@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,12 +20,14 @@ import structlog
 
 from pxeforge.app.assembly import addresses_of, open_context, open_data_dir, remember_addresses
 from pxeforge.app.certificate import ensure_certificate, fingerprint
-from pxeforge.app.processes import NAMES, READY_VARIABLE, SETTINGS_VARIABLE
+from pxeforge.app.processes import CHANNEL_VARIABLE, NAMES, READY_VARIABLE, SETTINGS_VARIABLE
 from pxeforge.app.settings import BadSettings, Settings
+from pxeforge.servers.tftp_share import channel
 from pxeforge.services import accounts, housekeeping
 
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 15.0
+_TIDY_EVERY_S = 600.0
 _BACKOFF_S = (0.5, 1, 2, 5, 10, 30)
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     ready: int
+    channel: socket.socket | None = None  # kept here too: what waits in it survives a restart
     restarts: int = 0
     restart_at: float = field(default=0.0)
 
@@ -50,6 +54,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
     ctx = open_context(settings, upgrade=True)
     remember_addresses(settings, addresses)
     password = accounts.ensure_admin(ctx)
+    if password is not None:  # said at once: a start that fails later (a port in use) must not swallow it
+        say(f"first start: log in as admin with the password {password} (it is shown only once)")
     certificate, _ = ensure_certificate(
         settings.data_dir, [addresses.boot_address, settings.admin_address[0], "127.0.0.1"],
         datetime.datetime.now(datetime.UTC),
@@ -58,19 +64,18 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    children = [_start(name, settings) for name in NAMES]
+    channels = dict(zip(("wire", "tftp"), channel(), strict=True))
+    children = [_start(name, settings, channels.get(name)) for name in NAMES]
     try:
         failed = _wait_ready(children, stop)
         if failed is not None:
             return failed
-        if password is not None:
-            say(f"first start: log in as admin with the password {password} (it is shown only once)")
         say(f"certificate SHA-256 {fingerprint(certificate)}")
         say(
             f"pxeforge is ready: admin https://{settings.admin_listen}/ boot {addresses.boot_url}/ "
             f"agents {addresses.agent_url}/ dhcp {settings.dhcp} on {', '.join(settings.interfaces)}"
         )
-        _watch(children, settings, stop, lambda: housekeeping.tick(ctx))
+        _watch(children, settings, stop, lambda: housekeeping.tick(ctx), lambda: housekeeping.tidy(ctx))
     finally:
         _end(children)
         lock.close()
@@ -90,14 +95,18 @@ def _lock(settings: Settings) -> IO[str]:
     return stream
 
 
-def _start(name: str, settings: Settings, restarts: int = 0) -> Child:
+def _start(name: str, settings: Settings, channel: socket.socket | None, restarts: int = 0) -> Child:
     ready, ours = os.pipe()
     environment = os.environ | {SETTINGS_VARIABLE: settings.model_dump_json(), READY_VARIABLE: str(ours)}
+    passed = [ours]
+    if channel is not None:
+        passed.append(channel.fileno())
+        environment[CHANNEL_VARIABLE] = str(channel.fileno())
     process = subprocess.Popen(
-        [sys.executable, "-m", "pxeforge.app.processes", name], env=environment, pass_fds=(ours,), cwd="/"
+        [sys.executable, "-m", "pxeforge.app.processes", name], env=environment, pass_fds=passed, cwd="/"
     )
     os.close(ours)
-    return Child(name=name, process=process, ready=ready, restarts=restarts)
+    return Child(name=name, process=process, ready=ready, channel=channel, restarts=restarts)
 
 
 def _wait_ready(children: list[Child], stop: threading.Event) -> int | None:
@@ -117,8 +126,14 @@ def _wait_ready(children: list[Child], stop: threading.Event) -> int | None:
     return 0 if stop.is_set() else None
 
 
-def _watch(children: list[Child], settings: Settings, stop: threading.Event, tick: Callable[[], None]) -> None:
-    next_tick = time.monotonic()
+def _watch(
+    children: list[Child],
+    settings: Settings,
+    stop: threading.Event,
+    tick: Callable[[], None],
+    tidy: Callable[[], None],
+) -> None:
+    next_tick = next_tidy = time.monotonic()
     while not stop.wait(0.5):
         now = time.monotonic()
         for position, child in enumerate(children):
@@ -129,11 +144,14 @@ def _watch(children: list[Child], settings: Settings, stop: threading.Event, tic
                 log.error("a listener ended; it is restarted", listener=child.name, code=child.process.returncode)
             elif now >= child.restart_at:
                 os.close(child.ready)
-                children[position] = _start(child.name, settings, child.restarts + 1)
+                children[position] = _start(child.name, settings, child.channel, child.restarts + 1)
         if now >= next_tick:
             next_tick = now + 5
             try:
                 tick()
+                if now >= next_tidy:
+                    next_tidy = now + _TIDY_EVERY_S
+                    tidy()
             except Exception:
                 # A full disk or a locked database must not end the listeners; the next tick tries again.
                 log.exception("housekeeping failed")

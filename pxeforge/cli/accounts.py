@@ -1,4 +1,4 @@
-"""`pxeforge user …` and `pxeforge db …`."""
+"""`pxeforge user …`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import say, show_json, show_table
+from pxeforge.cli.transport import at
 
 
 @click.group()
@@ -51,7 +52,7 @@ def add(session: Any, name: str) -> None:
 @click.pass_obj
 def passwd(session: Any, name: str) -> None:
     """Set a user's password and end the user's sessions."""
-    session.api.call("POST", f"/users/{name}/password", {"password": _password()})
+    session.api.call("POST", at("/users/{}/password", name), {"password": _password()})
     say(f"password of {name} changed")
 
 
@@ -60,7 +61,7 @@ def passwd(session: Any, name: str) -> None:
 @click.pass_obj
 def remove(session: Any, name: str) -> None:
     """Remove a user."""
-    session.api.call("DELETE", f"/users/{name}")
+    session.api.call("DELETE", at("/users/{}", name))
     say(f"user {name} removed")
 
 

@@ -10,6 +10,7 @@ import click
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
 from pxeforge.cli.profiles import parameters_of
+from pxeforge.cli.transport import Refusal, at
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -53,7 +54,7 @@ def list_hosts(session: Any, state: str | None, tag: str | None, role: str | Non
 @click.pass_obj
 def show(session: Any, host: str, as_json: bool) -> None:
     """Show one host: identity, state, facts."""
-    found = session.api.call("GET", f"/hosts/{host}")
+    found = session.api.call("GET", at("/hosts/{}", host))
     if as_json:
         return show_json(found)
     facts = found.pop("facts")
@@ -82,7 +83,7 @@ def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str,
 @click.argument("host")
 @click.option("--name", help="Host name.")
 @click.option("--tag", "tags", multiple=True, help="Tags (they replace the ones before).")
-@click.option("--loader", type=click.Choice(["auto", "ipxe", "pxelinux"]), help="Boot loader to use.")
+@click.option("--loader", type=click.Choice(["auto", "ipxe", "pxelinux", "grub"]), help="Boot loader to use.")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.pass_obj
 def set_host(
@@ -94,7 +95,9 @@ def set_host(
         body["tags"] = list(tags)
     if settings:
         body["settings"] = parameters_of(settings)
-    found = session.api.call("PATCH", f"/hosts/{host}", body)
+    if not any((name, loader, tags, settings)):
+        raise click.UsageError("say what to set: --name, --tag, --loader or KEY=VALUE")
+    found = session.api.call("PATCH", at("/hosts/{}", host), body)
     say(f"host {found['name'] or found['id']} changed")
 
 
@@ -103,7 +106,7 @@ def set_host(
 @click.pass_obj
 def forget(session: Any, host: str) -> None:
     """Forget a host (one that is installing is refused)."""
-    session.api.call("DELETE", f"/hosts/{host}")
+    session.api.call("DELETE", at("/hosts/{}", host))
     say(f"host {host} forgotten")
 
 
@@ -114,7 +117,7 @@ def forget(session: Any, host: str) -> None:
 @click.pass_obj
 def arm(session: Any, host: str, profile: str, armed_for: str) -> None:
     """Arm a host: its next netboot installs, once. The install disk is wiped."""
-    found = session.api.call("POST", f"/hosts/{host}/arm", {"profile": profile, "for_s": duration_s(armed_for)})
+    found = session.api.call("POST", at("/hosts/{}/arm", host), {"profile": profile, "for_s": duration_s(armed_for)})
     say(f"host {found['name'] or found['id']} is armed for {profile} until {moment(found['armed_until'])}")
 
 
@@ -123,7 +126,7 @@ def arm(session: Any, host: str, profile: str, armed_for: str) -> None:
 @click.pass_obj
 def disarm(session: Any, host: str) -> None:
     """Disarm a host, or give up its running install."""
-    found = session.api.call("POST", f"/hosts/{host}/disarm")
+    found = session.api.call("POST", at("/hosts/{}/disarm", host))
     say(f"host {found['name'] or found['id']} is {found['state']}")
 
 
@@ -143,7 +146,7 @@ def assign(session: Any, host: str, roles: tuple[str, ...]) -> None:
 @click.pass_obj
 def unassign(session: Any, host: str, roles: tuple[str, ...]) -> None:
     """Take roles away from a host."""
-    found = session.api.call("POST", f"/hosts/{host}/unassign", {"roles": list(roles)})
+    found = session.api.call("POST", at("/hosts/{}/unassign", host), {"roles": list(roles)})
     say(f"host {found['name'] or found['id']} has the roles {', '.join(found['roles']) or 'none'}")
 
 
@@ -153,7 +156,7 @@ def unassign(session: Any, host: str, roles: tuple[str, ...]) -> None:
 @click.pass_obj
 def timeline(session: Any, host: str, as_json: bool) -> None:
     """Every event of a host, with the seconds between them."""
-    rows = session.api.call("GET", f"/hosts/{host}/timeline")
+    rows = session.api.call("GET", at("/hosts/{}/timeline", host))
     if as_json:
         return show_json(rows)
     for row in rows:
@@ -169,7 +172,7 @@ def timeline(session: Any, host: str, as_json: bool) -> None:
 @click.pass_obj
 def explain(session: Any, host: str, as_json: bool) -> None:
     """What this host would get if it netbooted now, and why; no host needed."""
-    found = session.api.call("GET", f"/hosts/{host}/explain")
+    found = session.api.call("GET", at("/hosts/{}/explain", host))
     if as_json:
         return show_json(found)
     say(f"decision  {found['decision']}: {found['reason']}\nloader    {found['loader']}")
@@ -185,7 +188,9 @@ def explain(session: Any, host: str, as_json: bool) -> None:
 @click.pass_obj
 def render(session: Any, host: str, what: str, profile: str | None) -> None:
     """Print what a host would be given (tokens are left out)."""
-    found = session.api.call("GET", f"/hosts/{host}/render/{what}", query={"profile": profile} if profile else None)
+    found = session.api.call(
+        "GET", at("/hosts/{}/render/{}", host, what), query={"profile": profile} if profile else None
+    )
     say(found["text"].rstrip())
 
 
@@ -214,7 +219,7 @@ def show_role(session: Any, name: str, as_json: bool) -> None:
     """Show one role with its variables."""
     rows = [row for row in session.api.call("GET", "/roles") if row["name"] == name]
     if not rows:
-        raise click.UsageError(f"there is no role {name!r}: see `pxeforge role list`")
+        raise Refusal(f"there is no role {name!r}: see `pxeforge role list`")
     if as_json:
         return show_json(rows[0])
     say(f"{name}: {rows[0]['summary']}")

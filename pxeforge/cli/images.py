@@ -10,6 +10,7 @@ import click
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import say, show_json, show_table
 from pxeforge.cli.progress import printing_progress
+from pxeforge.cli.transport import at
 
 
 @click.group()
@@ -90,7 +91,7 @@ def verify(session: Any, name: str) -> None:
 @click.pass_obj
 def remove(session: Any, name: str) -> None:
     """Remove an image that no profile or armed host needs."""
-    session.api.call("DELETE", f"/images/{name}")
+    session.api.call("DELETE", at("/images/{}", name))
     say(f"image {name} removed")
 
 

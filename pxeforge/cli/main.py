@@ -46,6 +46,9 @@ class Group(click.Group):
 
         try:
             return super().invoke(ctx)
+        except PermissionError as problem:
+            click.echo(f"pxeforge: no permission for {problem.filename}: run as root, or use --server URL", err=True)
+            sys.exit(1)
         except (Refusal, BadSettings, Problem, ImportProblem, CannotListen, NoInterface) as problem:
             click.echo(f"pxeforge: {problem}", err=True)
             sys.exit(1)
@@ -83,9 +86,24 @@ def main(
 
 def _attach() -> None:
     """The commands live in their own modules, by what they are about."""
-    from pxeforge.cli import accounts, hosts, images, lab, profiles, runs, serve
+    from pxeforge.cli import (
+        accounts,
+        completion,
+        database,
+        doctor,
+        host_csv,
+        hosts,
+        images,
+        inventory,
+        lab,
+        lint,
+        profiles,
+        runs,
+        serve,
+    )
 
-    for module in (serve, images, profiles, hosts, runs, accounts, lab):
+    modules = (serve, doctor, images, profiles, hosts, host_csv, lint, inventory, runs, accounts, database, completion)
+    for module in (*modules, lab):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -36,12 +36,17 @@ def _cell(key: str, value: Any) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return printable(", ".join(map(str, value))) or "-"
     if key.endswith(("_at", "_until")) and isinstance(value, int | float):
         return moment(value)
     if key.endswith("_bytes"):
         return f"{value / 1e6:.0f} MB"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Without the control characters by which what a host reported could drive the operator's terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def moment(at: float) -> str:
@@ -52,5 +57,5 @@ def moment(at: float) -> str:
 
 
 def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import yaml
 
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import say, show_json, show_table
+from pxeforge.cli.transport import at
 
 
 @click.group()
@@ -25,6 +27,11 @@ def parameters_of(pairs: tuple[str, ...]) -> dict[str, Any]:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
         try:
             result[key] = yaml.safe_load(value) if value else ""
+            json.dumps(result[key], allow_nan=False)
+        except (TypeError, ValueError):
+            raise click.BadParameter(
+                f"the value of {key} is no text, number, list or object: put it in quotes"
+            ) from None
         except yaml.YAMLError as problem:
             raise click.BadParameter(f"the value of {key} is not valid YAML: {problem}") from None
     return result
@@ -51,7 +58,7 @@ def list_profiles(session: Any, as_json: bool) -> None:
 @click.pass_obj
 def show(session: Any, name: str, as_json: bool) -> None:
     """Show a profile with every parameter in force."""
-    found = session.api.call("GET", f"/profiles/{name}")
+    found = session.api.call("GET", at("/profiles/{}", name))
     if as_json:
         return show_json(found)
     say(f"image     {found['image']}\ntemplate  {found['template']}\nparameters (* set here, others are defaults)")
@@ -90,7 +97,7 @@ def set_parameters(
 ) -> None:
     """Set parameters; hosts that are armed already keep what they were armed with."""
     body = {"parameters": parameters_of(parameters), "unset": list(unset), "image": image, "template": template}
-    session.api.call("PATCH", f"/profiles/{name}", body)
+    session.api.call("PATCH", at("/profiles/{}", name), body)
     say(f"profile {name} changed")
 
 
@@ -99,7 +106,7 @@ def set_parameters(
 @click.pass_obj
 def remove(session: Any, name: str) -> None:
     """Remove a profile that no armed host needs."""
-    session.api.call("DELETE", f"/profiles/{name}")
+    session.api.call("DELETE", at("/profiles/{}", name))
     say(f"profile {name} removed")
 
 

@@ -10,6 +10,7 @@ import click
 
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
+from pxeforge.cli.transport import Refusal, at
 
 _POLL_S = 1.0
 _LIVE = "running"
@@ -119,7 +120,7 @@ def list_runs(session: Any, as_json: bool) -> None:
 @click.pass_obj
 def show_run(session: Any, run_id: str, as_json: bool) -> None:
     """Show a run task by task, and what each waits for."""
-    found = session.api.call("GET", f"/runs/{run_id}")
+    found = session.api.call("GET", at("/runs/{}", run_id))
     if as_json:
         return show_json(found)
     say(f"run {found['id']} ({found['kind']}) {found['state']}, started {moment(found['created_at'])}")
@@ -137,7 +138,7 @@ def logs(session: Any, run_id: str, follow: bool) -> None:
     """Print what each step did."""
     told: set[str] = set()
     while True:
-        found = session.api.call("GET", f"/runs/{run_id}")
+        found = session.api.call("GET", at("/runs/{}", run_id))
         for task in found["tasks"]:
             if task["finished_at"] is None or task["id"] in told:
                 continue
@@ -157,7 +158,7 @@ def logs(session: Any, run_id: str, follow: bool) -> None:
 @click.pass_obj
 def cancel(session: Any, run_id: str) -> None:
     """Cancel a run: tasks under way end, no new one starts."""
-    say(f"run {run_id} is {session.api.call('POST', f'/runs/{run_id}/cancel')['state']}")
+    say(f"run {run_id} is {session.api.call('POST', at('/runs/{}/cancel', run_id))['state']}")
 
 
 @run.command()
@@ -165,7 +166,7 @@ def cancel(session: Any, run_id: str) -> None:
 @click.pass_obj
 def resume(session: Any, run_id: str) -> None:
     """Take up a failed or cancelled run at its first unfinished task."""
-    _follow(session, session.api.call("POST", f"/runs/{run_id}/resume"), wait=True, as_json=False, diff=False)
+    _follow(session, session.api.call("POST", at("/runs/{}/resume", run_id)), wait=True, as_json=False, diff=False)
 
 
 @click.group()
@@ -193,9 +194,11 @@ def show_secret(session: Any, name: str, reveal: bool) -> None:
     """Show a secret."""
     if not reveal:
         rows = [row for row in session.api.call("GET", "/secrets") if row["name"] == name]
-        say(f"{name}: made {moment(rows[0]['created_at'])}; add --reveal to see it" if rows else f"there is no {name}")
+        if not rows:
+            raise Refusal(f"there is no secret {name!r}: see `pxeforge secret list`")
+        say(f"{name}: made {moment(rows[0]['created_at'])}; add --reveal to see it")
         return
-    say(session.api.call("POST", f"/secrets/{name}/reveal")["value"])
+    say(session.api.call("POST", at("/secrets/{}/reveal", name))["value"])
 
 
 @click.group()

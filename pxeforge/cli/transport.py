@@ -32,12 +32,15 @@ class Api(Protocol):
 def open_api(settings: Settings, server: str | None, login: tuple[str, str] | None, verify: str | bool) -> Api:
     """The socket of a running server, `server` when given, else the data directory without a server."""
     if server is not None:
+        if not server.startswith(("https://", "http://")):
+            raise Refusal(f"{server!r} is not the URL of a server: write it like https://10.0.0.1:8443")
         session = requests.Session()
-        session.auth, session.verify = login, verify
-        return HttpApi(session, server.rstrip("/"))
+        session.auth = login
+        return HttpApi(session, server.rstrip("/"), verify)
     path = socket_path(settings.data_dir)
     if _answers(path):
         local = requests_unixsocket.Session()  # type: ignore[no-untyped-call]
+        local.trust_env = False  # ALL_PROXY is not for sockets
         return HttpApi(local, f"http+unix://{quote(str(path), safe='')}")
     return LocalApi(settings)
 
@@ -55,22 +58,32 @@ def _answers(path: Path) -> bool:
     return True
 
 
+def at(path: str, *names: str) -> str:
+    """The path with each `{}` filled by a name that a person typed, escaped: `/hosts/{}/arm`."""
+    if "" in names:
+        raise Refusal("a name is empty: say which one is meant")
+    return path.format(*(quote(name, safe=":") for name in names))
+
+
 class HttpApi:
     """A running server."""
 
-    def __init__(self, session: requests.Session, base: str) -> None:
-        self._session, self._base = session, base
+    def __init__(self, session: requests.Session, base: str, verify: str | bool = True) -> None:
+        # Given with each request: a bundle in the environment would win over the session's.
+        self._session, self._base, self._verify = session, base, verify
 
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
     ) -> Any:
         try:
             reply = self._session.request(
-                method, f"{self._base}/api/v1{path}", json=body, params=query, timeout=_TIMEOUT_S
+                method, f"{self._base}/api/v1{path}", json=body, params=query, timeout=_TIMEOUT_S, verify=self._verify
             )
             answer = reply.json()
         except requests.exceptions.SSLError as problem:
             raise Refusal(f"the server's certificate is not trusted ({problem}): give --ca FILE") from None
+        except requests.exceptions.InvalidJSONError:
+            raise Refusal("the answer is not pxeforge's: check --server, or a proxy in between") from None
         except requests.RequestException as problem:
             raise Refusal(
                 f"the server does not answer ({type(problem).__name__}): is `pxeforge serve` running?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.lifecycle import HostState
@@ -22,7 +23,12 @@ class LoaderChoice(enum.Enum):
 
     AUTO = "auto"
     IPXE = "ipxe"
-    PXELINUX = "pxelinux"
+    PXELINUX = "pxelinux"  # BIOS only; UEFI takes what AUTO gives
+    GRUB = "grub"  # UEFI only, behind the distribution's signed shim; BIOS takes what AUTO gives
+
+
+# The images are built for x86-64: whoever asks from another processor would load a kernel it cannot run.
+BOOTABLE: Final = frozenset({Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,6 @@ def decide_boot(request: BootRequest, host: KnownHost | None, now: float) -> Boo
         return BootDecision(boot=Boot.LOCAL, reason=f"host is {host.state.value}, not armed")
     if host.armed_until is None or now >= host.armed_until:
         return BootDecision(boot=Boot.LOCAL, reason="the time for which the host was armed is over: arm it again")
-    if request.firmware is not Firmware.BIOS and not request.is_ipxe:
-        return BootDecision(boot=Boot.LOCAL, reason=f"no boot loader for {request.firmware.value} firmware yet")
+    if request.firmware not in BOOTABLE:
+        return BootDecision(boot=Boot.LOCAL, reason=f"no installer for {request.firmware.value} firmware")
     return BootDecision(boot=Boot.INSTALL, reason="host is armed", loader=host.loader)

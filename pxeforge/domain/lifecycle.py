@@ -67,7 +67,11 @@ NEXT: Final[Mapping[tuple[HostState, Signal], HostState]] = {
     (_S.ARMED, _G.GAVE_UP): _S.KNOWN,
     (_S.BOOTING, _G.GAVE_UP): _S.FAILED,
     (_S.INSTALLING, _G.GAVE_UP): _S.FAILED,
-    **{(state, _G.RUN_STARTED): _S.CONFIGURING for state in (_S.REGISTERED, _S.READY, _S.FAILED, _S.CONFIGURING)},
+    # A live host that was armed and disarmed again is known, and still has its agent.
+    **{
+        (state, _G.RUN_STARTED): _S.CONFIGURING
+        for state in (_S.KNOWN, _S.REGISTERED, _S.READY, _S.FAILED, _S.CONFIGURING)
+    },
     (_S.CONFIGURING, _G.RUN_SUCCEEDED): _S.READY,
     (_S.CONFIGURING, _G.RUN_FAILED): _S.FAILED,
 }

@@ -146,7 +146,10 @@ class Journey:
         run = self._run(run_id)
         self.say(f"the deploy went on and {run['state']}: {run['counts']}")
         if run["state"] != "succeeded":
-            raise JourneyFailed(f"the deploy {run['state']} after the server was killed: {run['tasks']}")
+            failed = [
+                step for task in run["tasks"] for step in task["result"].get("steps", []) if step["status"] == "failed"
+            ]
+            raise JourneyFailed(f"the deploy {run['state']} after the server was killed: {failed}")
 
     def _run(self, run_id: str) -> dict[str, Any]:
         return self.lab.run_view(run_id)

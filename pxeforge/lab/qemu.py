@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import time
 import uuid as uuids
@@ -18,6 +19,7 @@ from pxeforge.lab.rack import Rack, stop
 # No keyboard controller and no SATA: d-i then installs no keyboard packages and probes no empty ports. -nodefaults
 # leaves the display out as well: with bochs graphics d-i makes the initramfs once more at the end.
 _MACHINE = "q35,i8042=off,sata=off"
+_OVMF = Path("/usr/share/OVMF")  # Debian's package ovmf
 
 
 class MachineError(Exception):
@@ -44,7 +46,8 @@ class Machine:
     disk: Path
     qemu: Sequence[str]
     memory_mb: int = 1536
-    firmware: Firmware = Firmware.BIOS
+    firmware: Firmware = Firmware.BIOS  # UEFI_X64: its PXE; HTTP_X64: the same firmware, which boots by HTTP only
+    secure_boot: bool = False  # enforced, with the keys that PCs are sold with
     uuid: uuids.UUID = field(default_factory=uuids.uuid4)
     serial: str = "LAB0001"
     manufacturer: str = "pxeforge"
@@ -54,8 +57,10 @@ class Machine:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.firmware is not Firmware.BIOS:
+        if self.firmware not in (Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64):
             raise MachineError(f"the lab has no {self.firmware.value} machines yet: use {Firmware.BIOS.value}")
+        if self.secure_boot and not self.firmware.is_uefi:
+            raise MachineError("only UEFI has Secure Boot: choose firmware uefi-x64 or http-x64")
 
     @property
     def console(self) -> Path:
@@ -65,6 +70,11 @@ class Machine:
     @property
     def control(self) -> Path:
         return self.disk.with_suffix(".qmp")
+
+    @property
+    def variables(self) -> Path:
+        """UEFI's own memory: fresh at every start()."""
+        return self.disk.with_suffix(".vars")
 
     @property
     def words(self) -> Path:
@@ -89,19 +99,43 @@ class Machine:
         }
         # A comma inside a value of a QEMU option is written twice.
         smbios = ",".join(f"{key}={_quoted(value)}" for key, value in identity.items())
+        smm = ",smm=on" if self.secure_boot else ""
+        # Without its option ROM, which is iPXE, the NIC is driven by UEFI's own PXE and HTTP drivers.
+        rom = ",romfile=" if self.firmware.is_uefi else ""
         return [
             *self.qemu,
-            *("-name", _quoted(self.serial), "-machine", _MACHINE, "-accel", "tcg", "-cpu", "max", "-smp", "1"),
+            *("-name", _quoted(self.serial), "-machine", _MACHINE + smm, *self._flash()),
+            *("-accel", "tcg", "-cpu", "max", "-smp", "1"),
             *("-m", str(self.memory_mb), "-display", "none", "-monitor", "none", "-nodefaults"),
             *("-smbios", f"type=1,{smbios}", "-device", "virtio-rng-pci"),
             *("-drive", f"file={_quoted(self.disk)},if=none,id=disk,format=raw,cache=unsafe,discard=unmap"),
             *("-device", f"virtio-blk-pci,drive=disk,serial={_quoted(self.serial)},bootindex=2"),
             *("-netdev", f"tap,id=nic,ifname={self.tap},script=no,downscript=no"),
-            *("-device", f"virtio-net-pci,netdev=nic,mac={self.mac},bootindex=1"),
+            *("-device", f"virtio-net-pci,netdev=nic,mac={self.mac},bootindex=1{rom}"),
             *("-serial", f"file:{_quoted(self.console)}", "-qmp", f"unix:{_quoted(self.control)},server=on,wait=off"),
             *(("-no-reboot",) if self.no_reboot else ()),
             *self.extra_args,
         ]
+
+    def _flash(self) -> list[str]:
+        if not self.firmware.is_uefi:
+            return []
+        flash = "if=pflash,format=raw"
+        code = _OVMF / ("OVMF_CODE_4M.secboot.fd" if self.secure_boot else "OVMF_CODE_4M.fd")
+        words = ["-drive", f"{flash},readonly=on,file={code}", "-drive", f"{flash},file={_quoted(self.variables)}"]
+        if self.secure_boot:
+            words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        if self.firmware.is_http:
+            for version in (4, 6):
+                words += ["-fw_cfg", f"name=opt/org.tianocore/IPv{version}PXESupport,string=no"]
+        return words
+
+    def _make_variables(self) -> None:
+        if self.firmware.is_uefi:
+            source = _OVMF / ("OVMF_VARS_4M.ms.fd" if self.secure_boot else "OVMF_VARS_4M.fd")
+            if not source.is_file():
+                raise MachineError(f"there is no {source}: install the package ovmf")
+            shutil.copyfile(source, self.variables)
 
     def start(self) -> None:
         """Powers it on; raises MachineError when it runs already or QEMU ends within its first moments."""
@@ -109,6 +143,7 @@ class Machine:
             raise MachineError(f"machine {self.serial} runs already (pid {self.pid})")
         self.console.unlink(missing_ok=True)
         self.control.unlink(missing_ok=True)
+        self._make_variables()
         with self.words.open("wb") as words:
             self._process = self.rack.popen(self.command(), stdout=words, stderr=words)
         deadline = time.monotonic() + 20

@@ -1,4 +1,4 @@
-"""Boot menus of one host: one model, rendered for iPXE and for PXELINUX."""
+"""Boot menus of one host: one model, rendered for iPXE, for PXELINUX and for GRUB."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.environment import kernel_line, render_template
@@ -17,6 +18,7 @@ LOCAL_ID: Final = "100"  # the number of "boot from the local disk" in every men
 MAX_APPEND_BYTES: Final = 2046  # PXELINUX cuts a longer configuration line
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_.+~-]+(/[A-Za-z0-9_.+~-]+)*", re.ASCII)
+_GRUB_START: Final = "grub-start.cfg.j2"
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9_.+~/-]*)?", re.ASCII)
 
 
@@ -36,11 +38,12 @@ class MenuKind(enum.Enum):
 
     IPXE = "menu.ipxe.j2"
     PXELINUX = "pxelinux.cfg.j2"
+    GRUB = "grub.cfg.j2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuEntry:
-    """One entry. Paths are relative to the boot URL (iPXE) and to the TFTP root (PXELINUX)."""
+    """One entry. Paths are relative to the boot URL (iPXE) and to the TFTP root (PXELINUX, GRUB)."""
 
     id: str
     title: str
@@ -114,9 +117,8 @@ def render_menu(kind: MenuKind, menu: Menu, *, boot_url: str, dirs: Sequence[Pat
 
     Raises MenuProblem (unsafe URL, APPEND line too long) and TemplateProblem.
     """
-    if not _URL.fullmatch(boot_url):
-        raise MenuProblem(f"{boot_url!r} is not a boot URL like http://192.0.2.1:8080")
-    text = render_template(kind.value, {"menu": menu, "boot_url": boot_url.rstrip("/")}, dirs)
+    root = grub_root(boot_url)
+    text = render_template(kind.value, {"menu": menu, "boot_url": boot_url.rstrip("/"), "root": root}, dirs)
     if kind is MenuKind.PXELINUX:
         for number, line in enumerate(text.splitlines(), start=1):
             if len(line.encode()) > MAX_APPEND_BYTES:
@@ -125,3 +127,23 @@ def render_menu(kind: MenuKind, menu: Menu, *, boot_url: str, dirs: Sequence[Pat
                     "shorten the kernel arguments"
                 )
     return text
+
+
+def render_grub_start(*, boot_url: str, dirs: Sequence[Path]) -> str:
+    """The grub.cfg that all hosts share: Debian's signed GRUB looks for no file of the host's own.
+
+    It sends the host to its own menu, at our address: GRUB takes the DHCP server for the boot server.
+    Raises MenuProblem and TemplateProblem.
+    """
+    return render_template(_GRUB_START, {"root": grub_root(boot_url)}, dirs)
+
+
+def grub_root(boot_url: str) -> str:
+    """The TFTP server of `http://IP:port` as a device of GRUB: `(tftp,IP)`; raises MenuProblem.
+
+    Not HTTP: GRUB 2.12 knows `Content-Length` in this spelling only, our HTTP server writes it in lower case, and
+    GRUB then waits for ever.
+    """
+    if not _URL.fullmatch(boot_url):
+        raise MenuProblem(f"{boot_url!r} is not a boot URL like http://192.0.2.1:8080")
+    return f"(tftp,{urlsplit(boot_url).hostname})"

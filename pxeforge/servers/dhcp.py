@@ -12,13 +12,14 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from pxeforge.domain.boot import BootDecision, BootRequest
+from pxeforge.domain.boot import Boot, BootDecision, BootRequest
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.cursor import Malformed
 from pxeforge.protocol.dhcp import proxy
 from pxeforge.protocol.dhcp.authority import Authority
 from pxeforge.protocol.dhcp.bootfile import BootFiles
 from pxeforge.protocol.dhcp.client import classify
+from pxeforge.protocol.dhcp.dialect import Dialect, DialectBook
 from pxeforge.protocol.dhcp.exchange import BINL_PORT, DHCP_PORT, Answer, Arrival, Ignored
 from pxeforge.protocol.dhcp.lease import Subnet
 from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, MessageType, Option, TooLong
@@ -69,10 +70,16 @@ class DhcpServer:
     """open() once, then run() in a thread of its own; stop() from anywhere makes run() return."""
 
     def __init__(
-        self, settings: DhcpSettings, desk: BootDesk, store: LeaseStore | None, clock: Callable[[], float]
+        self,
+        settings: DhcpSettings,
+        desk: BootDesk,
+        store: LeaseStore | None,
+        clock: Callable[[], float],
+        dialects: DialectBook | None = None,
     ) -> None:
-        """`store` is needed in server mode only; `clock` gives unix seconds."""
+        """`store` is needed in server mode only; `clock` gives unix seconds. `dialects` may be told by others too."""
         self._settings, self._desk, self._store, self._clock = settings, desk, store, clock
+        self._dialects = dialects or DialectBook()
         self._authority: Authority | None = None
         self._loop = Loop("dhcp")
         self._sockets: dict[tuple[str, int], socket.socket] = {}  # by interface and the port's meaning
@@ -160,7 +167,16 @@ class DhcpServer:
         if isinstance(request, Ignored) or silence is not None:
             return silence or Ignored("not for us"), None
         decision = self._decide(message, request)
-        return proxy.answer(message, arrival, request, decision, self._settings.files), request
+        dialect = self._dialect(message, arrival, request) if decision.boot is Boot.INSTALL else None
+        return proxy.answer(message, arrival, request, decision, self._settings.files, dialect), request
+
+    def _dialect(self, message: DhcpMessage, arrival: Arrival, request: BootRequest) -> Dialect | None:
+        if request.is_ipxe or request.firmware.is_http:
+            return None
+        if message.message_type is MessageType.DISCOVER:
+            return self._dialects.discovered(request.mac, request.firmware, message.xid, arrival.now)
+        self._dialects.reached(request.mac)
+        return None
 
     def _answer_as_server(
         self, authority: Authority, message: DhcpMessage, arrival: Arrival, interface: str

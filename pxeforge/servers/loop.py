@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import selectors
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import structlog
 log = structlog.get_logger(__name__)
 _NO_TICK_S: Final = 60.0
 _AFTER_FAILURE_S: Final = 0.5
+_MOST_PER_ROUND: Final = 256
 
 
 class Loop:
@@ -22,31 +23,37 @@ class Loop:
     def __init__(self, name: str, *, tick: Callable[[], float | None] | None = None) -> None:
         """`tick` is called at least once per round and returns in how many seconds it wants to be called again."""
         self._name, self._tick = name, tick
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._selector.register(self._wake, selectors.EVENT_READ, None)
-        self._handlers: dict[socket.socket, Callable[[], None]] = {}
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._handlers: dict[int, Callable[[], None]] = {}  # by file descriptor
         self._stopping = threading.Event()
         self._closing = threading.RLock()  # a signal handler may call stop() inside close()
         self._closed = False
 
     def add(self, udp: socket.socket, handler: Callable[[], None]) -> None:
-        self._selector.register(udp, selectors.EVENT_READ, udp)
-        self._handlers[udp] = handler
+        """The socket must be non-blocking: a handler may be called although nothing is there to read."""
+        self._epoll.register(udp.fileno(), select.EPOLLIN)
+        self._handlers[udp.fileno()] = handler
 
     def remove(self, udp: socket.socket) -> None:
         """Before the socket is closed."""
-        self._selector.unregister(udp)
-        del self._handlers[udp]
+        self._epoll.unregister(udp.fileno())
+        del self._handlers[udp.fileno()]
 
     def run(self) -> None:
         """Returns after stop()."""
         while not self._stopping.is_set():
-            for key, _ in self._selector.select(self._pause_s()):
-                # A handler may have removed a socket that was readable in the same round.
-                handler = self._handlers.get(key.data)
-                if handler is not None:
-                    self._guarded(handler)
+            for descriptor, _ in self._epoll.poll(self._pause_s(), _MOST_PER_ROUND):
+                # A handler may have removed a socket that was readable in the same round; if a new one has its number
+                # already, that one is asked for nothing.
+                handler = self._handlers.get(descriptor)
+                if handler is None:
+                    continue
+                try:
+                    handler()
+                except Exception:
+                    log.exception("a packet was dropped", server=self._name)
 
     def stop(self) -> None:
         """Ends run() at once; may be called twice."""
@@ -60,7 +67,7 @@ class Loop:
         with self._closing:
             if not self._closed:
                 self._closed = True
-                self._selector.close()
+                self._epoll.close()
                 os.close(self._wake)
 
     def _pause_s(self) -> float:
@@ -70,9 +77,3 @@ class Loop:
             log.exception("the regular work of a server failed", server=self._name)
             return _AFTER_FAILURE_S
         return pause_s if pause_s is not None else _NO_TICK_S
-
-    def _guarded(self, handler: Callable[[], None]) -> None:
-        try:
-            handler()
-        except Exception:
-            log.exception("a packet was dropped", server=self._name)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
-import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,16 +16,19 @@ from pxeforge.protocol.cursor import Malformed
 from pxeforge.protocol.tftp.names import BadName, normalise
 from pxeforge.protocol.tftp.netascii import to_netascii
 from pxeforge.protocol.tftp.packet import Error, ErrorCode, Opcode, Request, encode, parse
-from pxeforge.protocol.tftp.transfer import Datagram, Download, Endpoint, Limits, Outcome
+from pxeforge.protocol.tftp.transfer import Download, Endpoint, Limits, Outcome, Outgoing
 from pxeforge.servers.datagram import Received, listen_udp, receive
 from pxeforge.servers.desk import BootDesk
 from pxeforge.servers.loop import Loop
+from pxeforge.servers.tftp_share import Abandoned, Sharer, receive_shared
+from pxeforge.servers.tftp_source import Source
+from pxeforge.servers.tftp_window import WindowSender
 
 log = structlog.get_logger(__name__)
 
 _REMEDY = "another TFTP server?): stop it, or choose another address with --listen"
 _SWEEP_S: Final = 0.1  # how often the deadlines are looked at while something is under way
-_BURST: Final = 64  # datagrams taken from one socket before others have their turn
+_LONGEST_ANSWER: Final = 400  # clients send ACK and ERROR; of a longer text the end is not missed
 _LARGEST_NETASCII: Final = 1 << 20
 
 
@@ -52,51 +52,36 @@ class _NotServed(Exception):
         self.error = Error(code, message)
 
 
-class _Source:
-    """The bytes of a transfer: a rendered text in memory, or a file that is read where the client is."""
-
-    def __init__(self, content: bytes | Path) -> None:
-        """Raises OSError."""
-        self._file: int | None = None
-        self._content = b""
-        if isinstance(content, bytes):
-            self._content, self.size = content, len(content)
-        else:
-            # O_NONBLOCK: opening a pipe must not stop the loop.
-            self._file = os.open(content, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            found = os.fstat(self._file)
-            if not stat.S_ISREG(found.st_mode):
-                self.close()
-                raise OSError(errno.EINVAL, "not a regular file")
-            self.size = found.st_size
-
-    def read(self, offset: int, length: int) -> bytes:
-        if self._file is None:
-            return self._content[offset : offset + length]
-        return os.pread(self._file, length, offset)
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
 @dataclass(slots=True, kw_only=True)
 class _Transfer:
     request: Request
     name: str
     download: Download
-    source: _Source
+    source: Source
     udp: socket.socket
+    sender: WindowSender
     began: float
 
 
 class TftpServer:
-    """open() once, then run() in a thread of its own; stop() from anywhere makes run() return."""
+    """open() once, then run() in a thread of its own; stop() from anywhere makes run() return.
 
-    def __init__(self, settings: TftpSettings, desk: BootDesk, clock: Callable[[], float]) -> None:
-        """`clock` must not jump: time.monotonic."""
+    One process listens, asks the desk, and may leave the sending of files to helpers: TftpServers in other processes
+    that listen nowhere (`listen` empty) and take their work from a channel (pxeforge.servers.tftp_share).
+    """
+
+    def __init__(
+        self,
+        settings: TftpSettings,
+        desk: BootDesk,
+        clock: Callable[[], float],
+        *,
+        helpers: Sequence[socket.socket] = (),
+        requests: socket.socket | None = None,
+    ) -> None:
+        """`clock` must not jump: time.monotonic. `helpers`, `requests`: ends of channels, closed by their owner."""
         self._settings, self._desk, self._clock = settings, desk, clock
+        self._sharer, self._requests = Sharer(helpers), requests
         self._loop = Loop("tftp", tick=self._sweep)
         self._listening: list[socket.socket] = []
         self._transfers: dict[Endpoint, _Transfer] = {}  # by client endpoint
@@ -111,6 +96,8 @@ class TftpServer:
                 udp = listen_udp(address, self._settings.port, purpose="TFTP", remedy=_REMEDY)
                 self._listening.append(udp)
                 self._loop.add(udp, partial(self._requested, udp))
+            if self._requests is not None:
+                self._loop.add(self._requests, partial(self._handed_over, self._requests))
         except Exception:
             self.close()
             raise
@@ -144,6 +131,20 @@ class TftpServer:
         received = receive(udp)
         if received is None:
             return
+        self._answer(received, None)
+
+    def _handed_over(self, channel: socket.socket) -> None:
+        try:
+            job = receive_shared(channel)
+        except Abandoned:
+            self._loop.remove(channel)
+            log.info("the TFTP listener is gone; transfers under way are finished")
+            return
+        if job is not None:
+            self._answer(*job)
+
+    def _answer(self, received: Received, decided: Path | None) -> None:
+        """`decided`: the file, if the listener has asked the desk already."""
         self.counters["requests"] += 1
         try:
             packet = parse(received.data)
@@ -157,7 +158,7 @@ class TftpServer:
         if self._is_retry(packet, received.peer):
             return
         try:
-            self._begin(packet, received)
+            self._begin(packet, received, decided)
         except _NotServed as refusal:
             self.counters["refused"] += 1
             log.info("TFTP refused", peer=received.peer[0], name=repr(packet.name[:200]), reason=str(refusal))
@@ -174,7 +175,7 @@ class TftpServer:
         self._end(former)
         return False
 
-    def _begin(self, request: Request, received: Received) -> None:
+    def _begin(self, request: Request, received: Received, decided: Path | None) -> None:
         if request.opcode is Opcode.WRITE:
             raise _NotServed(ErrorCode.ACCESS_VIOLATION, "this server is read-only")
         try:
@@ -184,7 +185,11 @@ class TftpServer:
         peer_ip = received.peer[0]
         if not self._has_room(peer_ip):
             return  # silence: the client asks again in a second or two
-        source = self._open_source(request, name, peer_ip)
+        content = decided or self._ask_desk(request, name, peer_ip)
+        if isinstance(content, Path) and decided is None and self._sharer.hand_over(received, content):
+            self.counters["handed_over"] += 1
+            return
+        source = _open_source(request, content)
         try:
             download = Download(
                 request, received.peer, size=source.size, read=source.read, limits=self._settings.limits
@@ -194,7 +199,10 @@ class TftpServer:
             source.close()
             raise
         now = self._clock()
-        transfer = _Transfer(request=request, name=name, download=download, source=source, udp=udp, began=now)
+        transfer = _Transfer(
+            request=request, name=name, download=download, source=source, udp=udp,
+            sender=WindowSender(udp, download.window_block_bytes), began=now,
+        )  # fmt: skip
         self._transfers[received.peer] = transfer
         self._per_client[peer_ip] += 1
         self._loop.add(udp, partial(self._readable, transfer))
@@ -209,43 +217,33 @@ class TftpServer:
         log.warning("too many TFTP transfers, request dropped", peer=peer_ip, under_way=len(self._transfers))
         return False
 
-    def _open_source(self, request: Request, name: str, peer_ip: str) -> _Source:
+    def _ask_desk(self, request: Request, name: str, peer_ip: str) -> bytes | Path:
         if request.mode not in ("octet", "netascii"):
             raise _NotServed(ErrorCode.ILLEGAL_OPERATION, f"mode {request.mode[:20]!r} is not served, ask for octet")
         content = self._desk.tftp_open(name, peer_ip)
         if content is None:
             raise _NotServed(ErrorCode.FILE_NOT_FOUND, "file not found")
-        try:
-            source = _Source(content)
-            if request.mode == "netascii":
-                source = _in_netascii(source)
-        except OSError as error:
-            raise _NotServed(ErrorCode.FILE_NOT_FOUND, f"cannot be read: {error.strerror}") from error
-        return source
+        return content
 
     def _refuse(self, received: Received, error: Error) -> None:
         with _transfer_socket(received.our_address) as udp:
             udp.sendto(encode(error), received.peer)
 
     def _readable(self, transfer: _Transfer) -> None:
-        for _ in range(_BURST):
-            try:
-                data, sender = transfer.udp.recvfrom(65535)
-            except BlockingIOError:
-                return
-            self._send(transfer, transfer.download.received(data, sender, self._clock()))
-            if transfer.download.outcome is not None:
-                return
+        # One datagram per round: the next one makes the socket readable again, and others have their turn.
+        try:
+            data, sender = transfer.udp.recvfrom(_LONGEST_ANSWER)
+        except BlockingIOError:
+            return
+        self._send(transfer, transfer.download.received(data, sender, self._clock()))
 
-    def _send(self, transfer: _Transfer, datagrams: list[Datagram]) -> None:
-        for datagram in datagrams:
-            try:
-                transfer.udp.sendto(datagram.payload, datagram.to)
-            except OSError as error:
-                # Like a packet lost on the way: the timer sends it again.
-                self.counters["unsent"] += 1
-                log.debug("TFTP packet not sent", peer=datagram.to[0], reason=str(error))
-                break
+    def _send(self, transfer: _Transfer, outgoing: Outgoing) -> None:
+        try:
+            transfer.sender.send(outgoing)
+        except OSError as error:
+            # Like a packet lost on the way: the timer sends it again.
+            self.counters["unsent"] += 1
+            log.debug("TFTP packet not sent", peer=transfer.download.peer[0], reason=str(error))
         if transfer.download.outcome is not None:
             self._end(transfer)
 
@@ -290,11 +288,19 @@ def _transfer_socket(our_address: str) -> socket.socket:
     return udp
 
 
-def _in_netascii(source: _Source) -> _Source:
+def _open_source(request: Request, content: bytes | Path) -> Source:
+    try:
+        source = Source(content)
+        return _in_netascii(source) if request.mode == "netascii" else source
+    except OSError as error:
+        raise _NotServed(ErrorCode.FILE_NOT_FOUND, f"cannot be read: {error.strerror}") from error
+
+
+def _in_netascii(source: Source) -> Source:
     """The mode changes lengths, so the text is turned as a whole; it is meant for small texts."""
     try:
         if source.size > _LARGEST_NETASCII:
             raise _NotServed(ErrorCode.ILLEGAL_OPERATION, "too large for netascii, ask for octet")
-        return _Source(to_netascii(source.read(0, source.size)))
+        return Source(to_netascii(source.read(0, source.size)))
     finally:
         source.close()

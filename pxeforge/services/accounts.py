@@ -49,14 +49,14 @@ def ensure_admin(ctx: Context) -> str | None:
     with ctx.database.write() as session:
         if session.scalars(select(User.name)).first() is not None:
             return None
-        session.add(User(name="admin", password_hash=_HASHER.hash(password), created_at=ctx.clock()))
+        session.add(_user(ctx, "admin", password))
         record(session, ctx, source="server", kind="user_added", message="user admin made at the first start")
     return password
 
 
 def login(ctx: Context, throttle: Throttle, name: str, password: str, address: str) -> int | None:
     """The user's session epoch, or None; raises Problem when there were too many failures."""
-    key, now = f"{name}@{address}", ctx.clock()
+    key, now = f"{name[:64]}@{address}", ctx.clock()
     if throttle.blocked(key, now):
         raise TooMany("too many failed logins: wait five minutes and try again")
     with ctx.database.read() as session:
@@ -67,6 +67,12 @@ def login(ctx: Context, throttle: Throttle, name: str, password: str, address: s
         good = False
     if not good or user is None:
         throttle.failed(key, now)
+        if user is not None:  # the brake bounds these; names that do not exist would not be bounded
+            with ctx.database.write() as session:
+                record(
+                    session, ctx, source="server", kind="login_failed",
+                    message=f"wrong password for {user.name} from {address}",
+                )  # fmt: skip
         return None
     return user.session_epoch
 
@@ -82,7 +88,7 @@ def add(ctx: Context, name: str, password: str, *, who: str) -> None:
     with ctx.database.write() as session:
         if session.get(User, name) is not None:
             raise Conflict(f"there is a user {name} already")
-        session.add(User(name=name, password_hash=_HASHER.hash(password), created_at=ctx.clock()))
+        session.add(_user(ctx, name, password))
         record(session, ctx, source="operator", kind="user_added", who=who, message=f"user {name} added by {who}")
 
 
@@ -112,6 +118,13 @@ def remove(ctx: Context, name: str, *, who: str) -> None:
 def list_users(ctx: Context) -> list[dict[str, Any]]:
     with ctx.database.read() as session:
         return [{"name": u.name, "created_at": u.created_at} for u in session.scalars(select(User).order_by(User.name))]
+
+
+def _user(ctx: Context, name: str, password: str) -> User:
+    # A random first epoch: the sessions of a user who was removed must not fit the next user of that name.
+    return User(
+        name=name, password_hash=_HASHER.hash(password), created_at=ctx.clock(), session_epoch=secrets.randbits(30)
+    )
 
 
 def _check(name: str, password: str) -> None:

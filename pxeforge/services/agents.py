@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from pxeforge.services.context import Context, digest
-from pxeforge.services.events import record
+from pxeforge.services.events import record, told_lately
 from pxeforge.services.facts import merge_facts
-from pxeforge.services.problems import Forbidden
+from pxeforge.services.problems import Forbidden, Problem
 from pxeforge.store.tables import AgentCredential, Host
 
 POLL_S = 2.0
 _SEEN_EVERY_S = 10.0
+_FACTS_REFUSED_EVERY_S = 3600.0
 
 
 def authenticate(ctx: Context, credential: str) -> str:
@@ -26,9 +28,17 @@ def authenticate(ctx: Context, credential: str) -> str:
         host_id = row.host_id
     if stale:
         with ctx.database.write() as session:
-            session.get_one(AgentCredential, host_id).seen_at = ctx.clock()
-            session.get_one(Host, host_id).seen_at = ctx.clock()
+            host, row = _known(session, host_id)
+            host.seen_at = row.seen_at = ctx.clock()
     return host_id
+
+
+def _known(session: Session, host_id: str) -> tuple[Host, AgentCredential]:
+    """Raises Forbidden for a host that was forgotten a moment ago."""
+    host, row = session.get(Host, host_id), session.get(AgentCredential, host_id)
+    if host is None or row is None:
+        raise Forbidden("this host was forgotten: register it again")
+    return host, row
 
 
 def hello(
@@ -37,12 +47,15 @@ def hello(
     """The agent has started: its facts and address are news, a new boot id means that the host has booted."""
     now = ctx.clock()
     with ctx.database.write() as session:
-        host = session.get_one(Host, host_id)
-        row = session.get_one(AgentCredential, host_id)
-        if facts:
-            merge_facts(session, ctx, host, facts)
+        host, row = _known(session, host_id)
+        try:
+            if facts:
+                merge_facts(session, ctx, host, facts)
+        except Problem as problem:  # odd hardware must not cost us the host: what we knew before stays
+            if not told_lately(session, ctx, host_id, "facts_refused", str(problem), within_s=_FACTS_REFUSED_EVERY_S):
+                record(session, ctx, host_id=host_id, source="agent", kind="facts_refused", message=str(problem))
         host.address, host.seen_at = peer or host.address, now
-        if row.boot_id != boot_id:
+        if row.boot_id != boot_id[:64]:
             record(
                 session, ctx, host_id=host_id, source="agent", kind="agent_connected",
                 message=f"installed system is up, agent {version[:32]} connected from {peer}",

@@ -57,6 +57,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         raise Problem(f"unknown parameter {min(unknown)!r}: known are {', '.join(sorted(DEFAULTS))}")
     for key, value in parameters.items():
         default = DEFAULTS[key]
+        if value is None and default is not None:
+            raise Problem(f"parameter {key} must not be empty: its default is {default!r}")
         if isinstance(default, bool) and key != "wipe" and not isinstance(value, bool):
             raise Problem(f"parameter {key} must be true or false")
         if isinstance(default, list) and not isinstance(value, list):
@@ -118,7 +120,7 @@ def answers_context(
             extra_lines=tuple(p["extra_lines"]),
             agent_sha256=agent_sha256,
         )
-    except (AnswersProblem, ValueError, TypeError) as problem:
+    except (AnswersProblem, ValueError, TypeError, AttributeError) as problem:
         raise Problem(f"parameter not usable: {problem}") from problem
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pxeforge.assets import asset_dirs
+from pxeforge.domain.mac import MacAddress
 from pxeforge.services.problems import Problem
 from pxeforge.store.database import Database
 
@@ -48,6 +49,7 @@ class Context:
     master_key: bytes = field(repr=False)  # 32 bytes, from data_dir/secret.key
     operator_dir: Path = Path("/etc/pxeforge")
     clock: Callable[[], float] = time.time
+    neighbour: Callable[[str], MacAddress | None] = lambda _address: None  # who answers for an address on our wire
 
     def assets(self, kind: str) -> tuple[Path, ...]:
         """Where files of this kind lie; the operator's folder comes first and wins."""

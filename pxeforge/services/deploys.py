@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.lifecycle import HostState, Signal
@@ -23,11 +23,15 @@ from pxeforge.services.problems import Conflict, NotFound, Problem
 from pxeforge.store.tables import AgentCredential, Host, Run, RunTask
 
 LEASE_S = 60.0
+_SILENT_AGENT_S = 60.0
 MAX_LEASES = 5  # a task whose agent vanished so often is failed, not tried for ever
 LIMITS = {"mirror": 20}
 _STEP_TEXTS = ("message", "output", "diff")
 _STEP_WORDS = ("id", "name", "type", "status", "before", "after")
-_DEPLOYABLE = {HostState.REGISTERED.value, HostState.CONFIGURING.value, HostState.READY.value, HostState.FAILED.value}
+_DEPLOYABLE = {  # and it must have an agent
+    state.value
+    for state in (HostState.KNOWN, HostState.REGISTERED, HostState.CONFIGURING, HostState.READY, HostState.FAILED)
+}
 
 
 # ---------------------------------------------------------------------------------------------- roles and plan
@@ -68,11 +72,12 @@ def plan(ctx: Context, *, blueprint: str | None = None, limit: Sequence[str] = (
         compiled, problems = _compile(ctx, session, blueprint)
         chosen = _limited(session, limit)
     tasks = [task for task in compiled.tasks if not chosen or task.host_id in chosen]
+    shown = replace(compiled, tasks=tuple(tasks))
     return {
         "digest": compiled.digest,
         "problems": problems,
-        "text": plan_text(compiled),
-        "dot": plan_dot(compiled),
+        "text": plan_text(shown),
+        "dot": plan_dot(shown),
         "tasks": [
             {
                 "id": task.id, "host_id": task.host_id, "host_name": task.host_name, "role": task.role,
@@ -174,7 +179,7 @@ def _start(
                     message=f"deploy {run.id} started by {who}",
                 )  # fmt: skip
         session.flush()
-        return _run_view(run)
+        return _run_view(session, run, ctx.clock())
 
 
 def _add_tasks(run: Run, tasks: Sequence[PlannedTask]) -> None:
@@ -203,7 +208,7 @@ def list_runs(ctx: Context, *, limit: int = 100) -> list[dict[str, Any]]:
 def show_run(ctx: Context, run_id: str) -> dict[str, Any]:
     """One run (id or its beginning) with every task, its result and what it waits for."""
     with ctx.database.read() as session:
-        return _run_view(_find_run(session, run_id))
+        return _run_view(session, _find_run(session, run_id), ctx.clock())
 
 
 def cancel(ctx: Context, run_id: str, *, who: str) -> dict[str, Any]:
@@ -220,7 +225,7 @@ def cancel(ctx: Context, run_id: str, *, who: str) -> dict[str, Any]:
         )
         _end_run(session, ctx, run, "cancelled")
         session.flush()
-        return _run_view(run)
+        return _run_view(session, run, ctx.clock())
 
 
 def resume(ctx: Context, run_id: str, *, who: str) -> dict[str, Any]:
@@ -232,26 +237,23 @@ def resume(ctx: Context, run_id: str, *, who: str) -> dict[str, Any]:
         busy = session.scalars(select(Run).where(Run.state == "running")).first()
         if busy is not None:
             raise Conflict(f"the {busy.kind} {busy.id} is running: wait for it or cancel it")
+        lost = next((task for task in run.tasks if session.get(Host, task.host_id) is None), None)
+        if lost is not None:
+            raise Conflict(f"the host {lost.planned['host_name']} was forgotten since: start a new {run.kind}")
         for task in run.tasks:
             if TaskState(task.state) not in SUCCEEDED:
                 task.state, task.finished_at, task.started_at = TaskState.PENDING.value, None, None
+                task.result = {}
         run.state, run.finished_at = "running", None
         record(session, ctx, run_id=run.id, source="engine", kind="run_resumed", who=who, message=f"resumed by {who}")
         if run.kind == "deploy" and not run.check:
             for host_id in dict.fromkeys(task.host_id for task in run.tasks):
-                host = session.get(Host, host_id)
-                if host is not None:
-                    hosts.move(
-                        session,
-                        ctx,
-                        host,
-                        Signal.RUN_STARTED,
-                        source="engine",
-                        who=who,
-                        message=f"deploy {run.id} resumed",
-                    )
+                hosts.move(
+                    session, ctx, session.get_one(Host, host_id), Signal.RUN_STARTED, source="engine", who=who,
+                    message=f"deploy {run.id} resumed",
+                )  # fmt: skip
         session.flush()
-        return _run_view(run)
+        return _run_view(session, run, ctx.clock())
 
 
 def _find_run(session: Session, text: str) -> Run:
@@ -273,8 +275,10 @@ def _summary(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _run_view(run: Run) -> dict[str, Any]:
+def _run_view(session: Session, run: Run, now: float) -> dict[str, Any]:
     graph, states = _graph(run), _states(run)
+    ready = set(graph.ready(states, LIMITS)) if run.state == "running" else set()
+    seen = {row.host_id: row.seen_at for row in session.scalars(select(AgentCredential))} if ready else {}
     return {
         **_summary(run),
         "counts": dict(Counter(task.state for task in run.tasks)),
@@ -283,16 +287,27 @@ def _run_view(run: Run) -> dict[str, Any]:
                 "id": task.id, "planned_id": task.planned_id, "host_id": task.host_id,
                 "host_name": task.planned["host_name"], "role": task.role, "name": task.name, "state": task.state,
                 "started_at": task.started_at, "finished_at": task.finished_at, "result": task.result,
-                "waiting_for": _waiting_for(graph, states, task),
+                "waiting_for": _waiting_for(graph, states, task, task.planned_id in ready, seen.get(task.host_id), now),
             }
             for task in run.tasks
         ],
     }  # fmt: skip
 
 
-def _waiting_for(graph: TaskGraph, states: dict[str, TaskState], task: RunTask) -> str | None:
+def _waiting_for(
+    graph: TaskGraph,
+    states: dict[str, TaskState],
+    task: RunTask,
+    is_ready: bool,
+    agent_seen_at: float | None,
+    now: float,
+) -> str | None:
     if task.state not in (TaskState.PENDING.value, TaskState.BLOCKED.value):
         return None
+    if is_ready and (agent_seen_at is None or now - agent_seen_at > _SILENT_AGENT_S):
+        since = "has never connected" if agent_seen_at is None else f"was last seen {now - agent_seen_at:.0f} s ago"
+        name = task.planned["host_name"]
+        return f"{task.planned_id} waits for the agent of {name}, which {since}: is the host up, and does it reach us?"
     return graph.why_waiting(task.planned_id, states, LIMITS)
 
 
@@ -395,6 +410,13 @@ def finish(ctx: Context, host_id: str, task_id: str, fence: int, result: dict[st
         _advance_run(session, ctx, task.run)
 
 
+def grant_again(ctx: Context) -> None:
+    """At a start of ours: agents could not renew while we were away, so their leases begin anew."""
+    with ctx.database.write() as session:
+        running = update(RunTask).where(RunTask.state == TaskState.RUNNING.value)
+        session.execute(running.values(lease_until=ctx.clock() + LEASE_S))
+
+
 def expire_leases(ctx: Context) -> int:
     """Tasks whose agent fell silent are pending again (or failed, after MAX_LEASES); returns how many."""
     now = ctx.clock()
@@ -405,13 +427,15 @@ def expire_leases(ctx: Context) -> int:
     with ctx.database.write() as session:
         tasks = session.scalars(overdue).all()
         for task in tasks:
-            lost = task.fence >= MAX_LEASES
+            silences = int(task.result.get("silences", 0)) + 1
+            lost = silences >= MAX_LEASES
+            task.result = {**task.result, "silences": silences}
             task.state = TaskState.FAILED.value if lost else TaskState.PENDING.value
             task.finished_at = now if lost else None
             record(
                 session, ctx, host_id=task.host_id, run_id=task.run_id, source="engine", kind="lease_lost",
                 message=f"{task.role}: {task.name}: its agent fell silent"
-                + (f" {task.fence} times: given up" if lost else ", it will be tried again"),
+                + (f" {silences} times: given up" if lost else ", it will be tried again"),
             )  # fmt: skip
             _advance_run(session, ctx, task.run)
         return len(tasks)
@@ -461,7 +485,7 @@ def _clean(steps: Any, values: Sequence[str]) -> list[dict[str, Any]]:
     cleaned = []
     for step in steps if isinstance(steps, list) else []:
         if isinstance(step, dict):
-            texts = {key: redact(str(step[key])[-8000:], values) for key in _STEP_TEXTS if step.get(key)}
+            texts = {key: redact(str(step[key]), values)[-8000:] for key in _STEP_TEXTS if step.get(key)}
             plain = {key: str(step.get(key, ""))[:200] for key in _STEP_WORDS}
             duration = step.get("duration_s", 0)
             cleaned.append({**plain, **texts, "duration_s": duration if isinstance(duration, int | float) else 0.0})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast
 
-from sqlalchemy import select
+from sqlalchemy import CursorResult, delete, func, select
 from sqlalchemy.orm import Session
 
+from pxeforge.domain.lifecycle import Signal
 from pxeforge.services.context import Context
 from pxeforge.store.tables import Event
+
+KEPT_PER_HOST: Final = 5000
+_PEERS: Final = ("dhcp", "tftp", "http", "installer")  # whoever is on the boot network can cause these
+_MILESTONES: Final = (Signal.REGISTER.value, Signal.GAVE_UP.value)
 
 
 def record(
@@ -23,13 +28,51 @@ def record(
     who: str | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
-    """Adds one event to the transaction of the change it tells of."""
+    """Adds one event to the transaction of the change it tells of; `message` may hold what a peer wrote."""
     session.add(
         Event(
-            at=ctx.clock(), source=source, kind=kind, message=message, host_id=host_id, run_id=run_id, who=who,
+            at=ctx.clock(), source=source, kind=kind, message=_plain(message), host_id=host_id, run_id=run_id, who=who,
             data=data or {},
         )
     )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Without control characters (they would drive an operator's terminal) and half surrogate pairs."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def told_lately(session: Session, ctx: Context, host_id: str, kind: str, message: str, *, within_s: float) -> bool:
+    """Whether the host's timeline said exactly this within the last `within_s` seconds: peers repeat themselves."""
+    query = (
+        select(Event.id)
+        .where(Event.host_id == host_id, Event.kind == kind, Event.message == _plain(message))
+        .where(Event.at > ctx.clock() - within_s)
+        .limit(1)
+    )
+    return session.scalars(query).first() is not None
+
+
+def prune(ctx: Context, *, keep: int = KEPT_PER_HOST) -> int:
+    """Drops the oldest of what peers made us note beyond `keep` per host, so that nobody can fill the disk that way.
+
+    What operators, runs and the server itself did is never dropped. Returns how many events went.
+    """
+    by_peers = Event.source.in_(_PEERS)
+    with ctx.database.read() as session:
+        counted = select(Event.host_id).where(by_peers).group_by(Event.host_id).having(func.count() > keep)
+        crowded = session.scalars(counted).all()
+    gone = 0
+    for host_id in crowded:
+        with ctx.database.write() as session:
+            of_host = (Event.host_id == host_id, by_peers, ~Event.kind.in_(_MILESTONES))
+            oldest_kept = session.scalars(
+                select(Event.id).where(*of_host).order_by(Event.id.desc()).offset(keep - 1).limit(1)
+            ).first()
+            if oldest_kept is not None:
+                ended = session.execute(delete(Event).where(*of_host, Event.id < oldest_kept))
+                gone += cast(CursorResult[Any], ended).rowcount
+    return gone
 
 
 def event_view(event: Event) -> dict[str, Any]:

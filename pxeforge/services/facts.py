@@ -90,7 +90,7 @@ def _learn_nic(session: Session, ctx: Context, host: Host, facts: _NicFacts) -> 
 def _take_over(session: Session, ctx: Context, host: Host, row: Nic) -> bool:
     """A second NIC of this host may have been discovered as a host of its own; a named host is never robbed."""
     other = row.host
-    if other.state != HostState.DISCOVERED.value or other.name:
+    if other.state != HostState.DISCOVERED.value or other.name or other.roles:
         record(
             session, ctx, host_id=host.id, source="agent", kind="conflict",
             message=f"reports the NIC {row.mac}, which belongs to host {other.name or other.id}: forget one of them",

@@ -6,16 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, union
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.boot import LoaderChoice
 from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
 from pxeforge.domain.mac import MacAddress, NotAMac
+from pxeforge.services.answers import check_parameters
 from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Event, Host, Nic
+from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Event, Host, Nic, Run, RunTask
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_.:-]{1,63}")
@@ -49,11 +50,12 @@ def by_mac(session: Session, mac: MacAddress) -> Host | None:
 
 
 def by_address(session: Session, address: str) -> Host | None:
-    """The host last seen with this address (a lease or a report of its own)."""
-    nic = session.scalars(select(Nic).where(Nic.address == address)).first()
-    if nic is not None:
-        return nic.host
-    return session.scalars(select(Host).where(Host.address == address).order_by(Host.seen_at.desc())).first()
+    """The host last seen with this address (a lease or a report of its own); addresses wander from host to host."""
+    # A union, not an OR: every line an installer logs asks this, and only so the index of the NICs is used.
+    theirs = union(
+        select(Nic.host_id).where(Nic.address == address), select(Host.id).where(Host.address == address)
+    ).subquery()
+    return session.scalars(select(Host).where(Host.id.in_(select(theirs))).order_by(Host.seen_at.desc())).first()
 
 
 def view(host: Host, *, agent: AgentCredential | None = None) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def change(
     loader: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sets what is given and leaves the rest; a discovered host becomes known."""
+    """Sets what is given and leaves the rest (a setting that is None goes away); a discovered host becomes known."""
     with ctx.database.write() as session:
         host = find(session, text)
         if host.state == HostState.DISCOVERED.value:
@@ -162,6 +164,39 @@ def change(
         _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings)
         session.flush()
         return view(host)
+
+
+def put(
+    session: Session,
+    ctx: Context,
+    macs: Sequence[MacAddress],
+    *,
+    who: str,
+    name: str | None = None,
+    tags: list[str] | None = None,
+    roles: Sequence[str] | None = None,
+    loader: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Host:
+    """The host with these MACs as a table of hosts describes it, in the caller's transaction; raises Problem.
+
+    Made or adopted if need be; it gets these MACs besides its own. What is None stays; tags and roles become exactly
+    these. Where nothing differs nothing is written, not even an event.
+    """
+    known = {host.id: host for mac in macs if (host := by_mac(session, mac))}
+    if len(known) > 1:
+        raise Conflict("these MAC addresses belong to different hosts: forget one of them first")
+    host = next(iter(known.values()), None) or _new_host(ctx, session, HostState.DISCOVERED)
+    present = {nic.mac for nic in host.nics}
+    host.nics.extend(Nic(mac=str(mac)) for mac in dict.fromkeys(macs) if str(mac) not in present)
+    if host.state == HostState.DISCOVERED.value:
+        move(session, ctx, host, Signal.ADOPT, who=who, message=f"added by {who}")
+    _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings)
+    if roles is not None:
+        _unassign(session, ctx, host, [row.role for row in host.roles if row.role not in roles], who)
+        _assign(session, ctx, host, roles, who)
+    session.flush()
+    return host
 
 
 def _change(
@@ -206,12 +241,27 @@ def _change(
         unknown = set(settings) - _SETTINGS
         if unknown:
             raise Problem(f"unknown host setting {min(unknown)!r}: known are {', '.join(sorted(_SETTINGS))}")
-        put("settings", {**host.settings, **settings})
+        merged = {key: value for key, value in {**host.settings, **settings}.items() if value is not None}
+        own = merged.get("parameters", {})
+        if not isinstance(own, dict):
+            raise Problem("host setting parameters must be an object: the profile parameters of this host alone")
+        check_parameters({**own, **{key: merged[key] for key in ("disk", "wipe") if key in merged}})
+        put("settings", merged)
     if after:
         record(
             session, ctx, host_id=host.id, source="operator", kind="changed", who=who,
-            message=f"{', '.join(sorted(after))} changed", data={"before": before, "after": after},
+            message=f"{', '.join(sorted(after))} changed", data={"before": _seemly(before), "after": _seemly(after)},
         )  # fmt: skip
+
+
+def _seemly(value: Any) -> Any:
+    """A copy for the timeline: password hashes are not told."""
+    if isinstance(value, dict):
+        return {
+            key: "(not shown)" if str(key).endswith("password_hash") and item else _seemly(item)
+            for key, item in value.items()
+        }
+    return [_seemly(item) for item in value] if isinstance(value, list) else value
 
 
 def forget(ctx: Context, text: str, *, who: str) -> None:
@@ -220,6 +270,11 @@ def forget(ctx: Context, text: str, *, who: str) -> None:
         host = find(session, text)
         if host.state == HostState.INSTALLING.value:
             raise Conflict("the host is installing: disarm it first, then forget it")
+        busy = session.scalars(
+            select(Run).join(RunTask).where(RunTask.host_id == host.id, Run.state == "running")
+        ).first()
+        if busy is not None:
+            raise Conflict(f"the {busy.kind} {busy.id} is running on it: wait or `pxeforge run cancel {busy.id}`")
         label = host.name or host.id
         session.delete(host)
         record(session, ctx, source="operator", kind="forgotten", who=who, message=f"host {label} forgotten by {who}")
@@ -255,17 +310,22 @@ def _assign(session: Session, ctx: Context, host: Host, roles: Sequence[str], wh
 def unassign(ctx: Context, text: str, roles: Sequence[str], *, who: str) -> dict[str, Any]:
     with ctx.database.write() as session:
         host = find(session, text)
-        gone = [row for row in host.roles if row.role in roles]
-        if not gone:
+        if not any(row.role in roles for row in host.roles):
             raise NotFound(f"the host has no role {', '.join(roles)}: see `pxeforge host show`")
-        for row in gone:
-            host.roles.remove(row)
+        _unassign(session, ctx, host, roles, who)
+        session.flush()
+        return view(host)
+
+
+def _unassign(session: Session, ctx: Context, host: Host, roles: Sequence[str], who: str) -> None:
+    gone = [row for row in host.roles if row.role in roles]
+    for row in gone:
+        host.roles.remove(row)
+    if gone:
         record(
             session, ctx, host_id=host.id, source="operator", kind="unassigned", who=who,
             message=f"role {', '.join(row.role for row in gone)} taken away by {who}",
         )  # fmt: skip
-        session.flush()
-        return view(host)
 
 
 def move(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pxeforge.engine.agent_bundle import build_agent
-from pxeforge.services import deploys, installs, mirror
+from pxeforge.services import deploys, events, images, installs, mirror
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 from pxeforge.services.image_import import sweep_incoming
@@ -12,8 +12,10 @@ from pxeforge.services.image_import import sweep_incoming
 def at_start(ctx: Context) -> None:
     """Removes what a killed process left half, packs the agent, and says that we are here."""
     sweep_incoming(ctx.data_dir)
+    images.sweep(ctx)
     mirror.sweep(ctx.data_dir / "cache")
     build_agent(ctx.data_dir / "agent" / "pxeforge-agent.pyz")
+    deploys.grant_again(ctx)
     with ctx.database.write() as session:
         record(session, ctx, source="server", kind="started", message="server started")
 
@@ -22,3 +24,8 @@ def tick(ctx: Context) -> None:
     """Ends what took too long and gives up leases whose agents fell silent."""
     installs.expire(ctx)
     deploys.expire_leases(ctx)
+
+
+def tidy(ctx: Context) -> None:
+    """Now and then: keeps what strangers can write within bounds."""
+    events.prune(ctx)

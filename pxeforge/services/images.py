@@ -15,6 +15,8 @@ from pxeforge.services.problems import Conflict, NotFound
 from pxeforge.store.tables import Attempt, Profile
 
 Image = ImportedImage
+_REMOVED = ".removed-"
+_LONGEST_REFERENCE = 128  # as the table of attempts holds it
 
 
 def reference(image: Image) -> str:
@@ -39,7 +41,8 @@ def by_reference(ctx: Context, text: str) -> Image:
     """The image of an attempt; raises NotFound."""
     name, _, version = text.partition("/")
     path = ctx.data_dir / "images" / name / version
-    if name.startswith(".") or version.startswith(".") or "/" in version or not version or not path.is_dir():
+    odd = name.startswith(".") or version.startswith(".") or "/" in version or not version
+    if odd or len(text) > _LONGEST_REFERENCE or not path.is_dir():
         raise NotFound(f"the image {text} is not here: import it again and arm the host anew")
     try:
         return load_image(path)
@@ -58,6 +61,12 @@ def list_images(ctx: Context) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def sweep(ctx: Context) -> None:
+    """Ends the removals that a killed process left half."""
+    for path in (ctx.data_dir / "images").glob(f"{_REMOVED}*"):
+        shutil.rmtree(path)
+
+
 def remove(ctx: Context, name: str, *, who: str) -> None:
     """Removes every version; refused while a profile or an armed host needs one."""
     versions = [image for image in imported_images(ctx.data_dir) if image.name == name]
@@ -71,5 +80,8 @@ def remove(ctx: Context, name: str, *, who: str) -> None:
         if any(reference(image) in live for image in versions):
             raise Conflict(f"a host is armed with the image {name}: disarm it first")
         record(session, ctx, source="operator", kind="image_removed", who=who, message=f"image {name} removed by {who}")
-    for image in versions:
-        shutil.rmtree(image.path)
+        # Out of sight before the transaction ends: nobody can be armed with what is about to go.
+        aside = ctx.data_dir / "images"
+        doomed = [image.path.rename(aside / f"{_REMOVED}{image.name}-{image.version}") for image in versions]
+    for path in doomed:
+        shutil.rmtree(path)

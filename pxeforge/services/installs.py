@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from typing import Any
 
@@ -17,11 +18,20 @@ from pxeforge.domain.mac import MacAddress
 from pxeforge.render.answers import AnswersContext, render_answers, render_disks, render_early, render_late
 from pxeforge.render.environment import TemplateProblem
 from pxeforge.render.lint import errors_of, lint_kernel_args, lint_preseed
-from pxeforge.render.menus import EntryKind, MenuEntry, MenuKind, MenuProblem, armed_menu, local_menu, render_menu
+from pxeforge.render.menus import (
+    EntryKind,
+    MenuEntry,
+    MenuKind,
+    MenuProblem,
+    armed_menu,
+    local_menu,
+    render_grub_start,
+    render_menu,
+)
 from pxeforge.services import hosts, images, profiles
 from pxeforge.services.answers import answers_context, effective, kernel_args
 from pxeforge.services.context import Context, digest, new_id
-from pxeforge.services.events import record
+from pxeforge.services.events import record, told_lately
 from pxeforge.services.facts import merge_facts
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
 from pxeforge.store.tables import AgentCredential, Attempt, Host, Profile, Token
@@ -32,7 +42,10 @@ ARMED_FOR_S = 2 * 3600
 INSTALL_BUDGET_S = 3 * 3600  # from the answers to the registration; a slow mirror fits, a hung installer does not
 ANSWERS_GRACE_S = 900  # an installer may read its answers again this long, never later
 BOOT_LOOP_S = 600  # a netboot this soon after registration is worth a word in the timeline
+_REPEATS_S = 60.0  # the same words of a peer again within this time are no news
+_NONCE = re.compile(r"[0-9a-f]{32,128}")
 _HIDDEN = "0" * 32  # stands for a token in previews
+_MENUS = {"menu": MenuKind.IPXE, "menu.pxelinux": MenuKind.PXELINUX, "menu.grub": MenuKind.GRUB}
 
 
 # ---------------------------------------------------------------------------------------------- arming
@@ -140,14 +153,17 @@ def _parameters(host: Host, layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render(
-    ctx: Context, host: Host, layer: dict[str, Any], image: images.Image, what: str, tokens: dict[str, str]
-) -> str:
-    """One text for one host; raises Problem with file and line, or with the linter's findings."""
+    ctx: Context, host: Host, layer: dict[str, Any], image: images.Image, what: str, tokens: dict[str, str],
+    mac: MacAddress | None = None,
+) -> str:  # fmt: skip
+    """One text for one host; raises Problem with file and line, or with the linter's findings.
+
+    `mac`: the NIC that netboots, where a menu asks for it; else the first one.
+    """
     parameters = _parameters(host, layer)
     try:
-        if what in ("menu", "menu.pxelinux"):
-            kind = MenuKind.IPXE if what == "menu" else MenuKind.PXELINUX
-            return _render_menu(ctx, host, parameters, image, kind, tokens["answers"])
+        if what in _MENUS:
+            return _render_menu(ctx, host, parameters, image, _MENUS[what], tokens["answers"], mac)
         values = _context(ctx, host, parameters, image.suite, tokens["installer"])
         dirs = ctx.assets("preseed")
         if what == "answers":
@@ -161,9 +177,10 @@ def _render(
 
 
 def _render_menu(
-    ctx: Context, host: Host, parameters: dict[str, Any], image: images.Image, kind: MenuKind, token: str
-) -> str:
-    mac = MacAddress.parse(host.nics[0].mac)
+    ctx: Context, host: Host, parameters: dict[str, Any], image: images.Image, kind: MenuKind, token: str,
+    mac: MacAddress | None,
+) -> str:  # fmt: skip
+    mac = mac or MacAddress.parse(host.nics[0].mac)
     base = image.boot_path
     entry = MenuEntry(
         id="1", title=f"Install {image.name} on {host.name}", kind=EntryKind.INSTALL, kernel_path=f"{base}/linux",
@@ -185,8 +202,7 @@ def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Ima
         )
     tokens = {"answers": _HIDDEN, "installer": _HIDDEN}
     texts = {
-        what: _render(ctx, host, layer, image, what, tokens)
-        for what in ("menu", "menu.pxelinux", "answers", "early", "disks", "late")
+        what: _render(ctx, host, layer, image, what, tokens) for what in (*_MENUS, "answers", "early", "disks", "late")
     }
     args = kernel_args(parameters, hostname=host.name or "", addresses=ctx.addresses, token=_HIDDEN)
     findings = [*errors_of(lint_preseed(texts["answers"])), *errors_of(lint_kernel_args(args))]
@@ -220,11 +236,12 @@ def explain(ctx: Context, text: str) -> dict[str, Any]:
     with ctx.database.read() as session:
         host = hosts.find(session, text)
         firmware = Firmware(host.firmware) if host.firmware else Firmware.BIOS
-        request = BootRequest(mac=MacAddress.parse(host.nics[0].mac), firmware=firmware, is_ipxe=firmware.is_uefi)
+        request = BootRequest(mac=MacAddress.parse(host.nics[0].mac), firmware=firmware)
         decision = decide_boot(request, _known(host), ctx.clock())
     files = {}
     if decision.boot is Boot.INSTALL:
-        files = {what: preview(ctx, text, what=what) for what in ("menu", "answers", "early", "disks", "late")}
+        menus = ("menu", "menu.grub") if firmware is Firmware.UEFI_X64 else ("menu",)
+        files = {what: preview(ctx, text, what=what) for what in (*menus, "answers", "early", "disks", "late")}
     return {"decision": decision.boot.value, "reason": decision.reason, "loader": host.loader, "files": files}
 
 
@@ -250,26 +267,58 @@ def _live_attempt(ctx: Context, session: Session, host: Host) -> Attempt | None:
     return session.get(Attempt, host.attempt_id)
 
 
-def menu(ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str) -> str:
-    """The host's own menu: its installer while it is armed, else the local disk."""
+def menu(ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str, head: bool = False) -> str:
+    """The host's own menu: its installer while it is armed, else the local disk. A HEAD moves nothing."""
     with ctx.database.write() as session:
         host = hosts.by_mac(session, mac)
         attempt = _live_attempt(ctx, session, host) if host else None
-        if host is None or attempt is None:
+        if host is None or attempt is None or _is_stranger(session, ctx, host, peer):
             return render_menu(
                 kind, local_menu(str(mac), mac), boot_url=ctx.addresses.boot_url,
                 dirs=ctx.assets("boot_templates"),
             )  # fmt: skip
         image = images.by_reference(ctx, attempt.image)
         tokens = {purpose: token_of(ctx, attempt.id, purpose) for purpose in ("answers", "installer")}
-        what = "menu" if kind is MenuKind.IPXE else "menu.pxelinux"
-        text = _render(ctx, host, attempt.parameters, image, what, tokens)
+        what = next(name for name, known in _MENUS.items() if known is kind)
+        text = _render(ctx, host, attempt.parameters, image, what, tokens, mac)
+        said = f"{kind.name.lower()} menu fetched by {peer}"
+        again = told_lately(session, ctx, host.id, Signal.MENU_FETCHED.value, said, within_s=_REPEATS_S)
+        if head or (again and host.state == HostState.BOOTING.value):
+            return text
         host.address = peer or host.address
-        hosts.move(
-            session, ctx, host, Signal.MENU_FETCHED, source="http" if kind is MenuKind.IPXE else "tftp",
-            message=f"{kind.name.lower()} menu fetched by {peer}",
-        )  # fmt: skip
+        source = "http" if kind is MenuKind.IPXE else "tftp"
+        hosts.move(session, ctx, host, Signal.MENU_FETCHED, source=source, message=said)
         return text
+
+
+def autoexec(ctx: Context, mac: MacAddress, *, peer: str, head: bool = False) -> str | None:
+    """What iPXE runs before it asks DHCP anything (its user class may be out of reach): the menu of a known host.
+
+    None for a stranger: its iPXE was not handed out by us and goes its own way.
+    """
+    with ctx.database.read() as session:
+        if hosts.by_mac(session, mac) is None:
+            return None
+    return menu(ctx, mac, MenuKind.IPXE, peer=peer, head=head)
+
+
+def grub_start(ctx: Context) -> str:
+    """The grub.cfg that all hosts share; it holds no secret and sends each one to its own menu."""
+    return render_grub_start(boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
+
+
+def _is_stranger(session: Session, ctx: Context, host: Host, peer: str) -> bool:
+    """Whether somebody else on our own wire asks for this host's menu: it holds the token of the answers.
+
+    Behind a relay the peer is nobody's neighbour and the question stays open; so it does for one who forges a MAC.
+    """
+    behind = ctx.neighbour(peer)
+    if behind is None or str(behind) in {nic.mac for nic in host.nics}:
+        return False
+    said = f"the menu was asked for by {peer} ({behind}), which is not this host: it got the local disk only"
+    if not told_lately(session, ctx, host.id, "menu_refused", said, within_s=_REPEATS_S):
+        record(session, ctx, host_id=host.id, source="http", kind="menu_refused", message=said)
+    return True
 
 
 def image_fetched(ctx: Context, path: str, *, peer: str, head: bool) -> None:
@@ -278,33 +327,35 @@ def image_fetched(ctx: Context, path: str, *, peer: str, head: bool) -> None:
         return
     with ctx.database.write() as session:
         host = hosts.by_address(session, peer)
-        if host is not None:
-            record(
-                session, ctx, host_id=host.id, source="http", kind="image_fetched", message=f"{path} fetched by {peer}"
-            )
+        said = f"{path} fetched by {peer}"
+        if host is not None and not told_lately(session, ctx, host.id, "image_fetched", said, within_s=_REPEATS_S):
+            record(session, ctx, host_id=host.id, source="http", kind="image_fetched", message=said)
 
 
 # ---------------------------------------------------------------------------------------------- the installer asks
 
 
-def answers(ctx: Context, token: str, *, peer: str) -> str:
-    """The rendered answers, for the holder of the token; from now on the host is not armed any more."""
-    return _answer(ctx, token, "answers", "answers", peer)
+def answers(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
+    """The rendered answers, for the holder of the token; from now on the host is not armed any more.
+
+    A HEAD (of a browser, a monitor) asks only how long they are: it begins no install and is not told.
+    """
+    return _answer(ctx, token, "answers", "answers", peer, head)
 
 
-def early(ctx: Context, token: str, *, peer: str) -> str:
-    return _answer(ctx, token, "installer", "early", peer)
+def early(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
+    return _answer(ctx, token, "installer", "early", peer, head)
 
 
-def disks(ctx: Context, token: str, *, peer: str) -> str:
-    return _answer(ctx, token, "installer", "disks", peer)
+def disks(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
+    return _answer(ctx, token, "installer", "disks", peer, head)
 
 
-def late(ctx: Context, token: str, *, peer: str) -> str:
-    return _answer(ctx, token, "installer", "late", peer)
+def late(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
+    return _answer(ctx, token, "installer", "late", peer, head)
 
 
-def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str) -> str:
+def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str, head: bool) -> str:
     refusal: Forbidden | None = None
     text = ""
     with ctx.database.write() as session:
@@ -313,9 +364,9 @@ def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str) -> str
             image = images.by_reference(ctx, attempt.image)
             tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
             text = _render(ctx, host, attempt.parameters, image, what, tokens)
-            if what == "answers":
+            if what == "answers" and not head:
                 _begin_install(session, ctx, host, attempt, peer)
-            else:
+            elif not head:
                 record(
                     session,
                     ctx,
@@ -351,10 +402,9 @@ def _redeem(session: Session, ctx: Context, token: str, purpose: str, what: str,
     host = session.get_one(Host, attempt.host_id)
     why = _refusal(ctx, row, attempt, host, what)
     if why is not None:
-        record(
-            session, ctx, host_id=host.id, source="http", kind="token_refused",
-            message=f"token for {what} refused to {peer}: {why}",
-        )  # fmt: skip
+        said = f"token for {what} refused to {peer}: {why}"
+        if not told_lately(session, ctx, host.id, "token_refused", said, within_s=_REPEATS_S):
+            record(session, ctx, host_id=host.id, source="http", kind="token_refused", message=said)
         raise Forbidden(f"this token is refused: {why}")
     return attempt, host
 
@@ -418,13 +468,20 @@ def _note(ctx: Context, token: str, kind: str, said: str, peer: str) -> None:
 
 
 def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> dict[str, Any]:
-    """The bootstrap's call home: facts in, the agent's credential out; the token is used up and the host disarmed."""
+    """The bootstrap's call home: facts in, the agent's credential out; the token is used up and the host disarmed.
+
+    Who lost our answer on the way may ask again with the same `registration_nonce` until its agent has connected.
+    """
     refusal: Forbidden | None = None
     answer: dict[str, Any] = {}
+    told = {key: value for key, value in facts.items() if key != "registration_nonce"}
+    nonce = str(facts.get("registration_nonce") or "")
     with ctx.database.write() as session:
         try:
-            attempt, host = _redeem(session, ctx, token, "installer", "register", peer)
-            answer = _register(session, ctx, token, attempt, host, facts, peer)
+            answer = _answered_before(session, ctx, token, nonce)
+            if not answer:
+                attempt, host = _redeem(session, ctx, token, "installer", "register", peer)
+                answer = _register(session, ctx, token, attempt, host, told, nonce, peer)
         except Forbidden as problem:
             refusal = problem
     if refusal is not None:
@@ -432,8 +489,35 @@ def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> d
     return answer
 
 
+def _answered_before(session: Session, ctx: Context, token: str, nonce: str) -> dict[str, Any]:
+    """The same answer once more, for the one who alone can know the nonce; {} for everybody else."""
+    row = session.get(Token, digest(token))
+    if row is None or row.purpose != "installer" or row.used_at is None:
+        return {}
+    attempt = session.get_one(Attempt, row.attempt_id)
+    host, credential = session.get_one(Host, attempt.host_id), _credential(ctx, attempt, nonce)
+    known = session.get(AgentCredential, host.id)
+    if known is None or known.seen_at is not None or not hmac.compare_digest(known.digest, digest(credential)):
+        return {}
+    return _welcome(ctx, host, credential)
+
+
+def _credential(ctx: Context, attempt: Attempt, nonce: str) -> str:
+    """Derived from what only the registering host and we know; without a good nonce it is random, and told once."""
+    if not _NONCE.fullmatch(nonce):
+        return secrets.token_urlsafe(32)
+    return ctx.sign("agent credentials", f"{attempt.id}/{nonce}")
+
+
 def _register(
-    session: Session, ctx: Context, token: str, attempt: Attempt, host: Host, facts: dict[str, Any], peer: str
+    session: Session,
+    ctx: Context,
+    token: str,
+    attempt: Attempt,
+    host: Host,
+    facts: dict[str, Any],
+    nonce: str,
+    peer: str,
 ) -> dict[str, Any]:
     now = ctx.clock()
     merge_facts(session, ctx, host, facts)
@@ -441,7 +525,7 @@ def _register(
     attempt.registered_at, attempt.outcome = now, "registered"
     host.registered_at, host.armed_until, host.seen_at = now, None, now
     host.address = peer or host.address
-    credential = secrets.token_urlsafe(32)
+    credential = _credential(ctx, attempt, nonce)
     row = session.get(AgentCredential, host.id) or AgentCredential(host_id=host.id)
     row.digest, row.issued_at, row.seen_at = digest(credential), now, None
     session.add(row)
@@ -451,6 +535,10 @@ def _register(
         message=f"registered from {peer}: {len(host.nics)} NICs, {len(host.facts.get('disks', []))} disks, "
         f"{keys} SSH host keys; disarmed",
     )  # fmt: skip
+    return _welcome(ctx, host, credential)
+
+
+def _welcome(ctx: Context, host: Host, credential: str) -> dict[str, Any]:
     return {
         "agent_url": ctx.addresses.agent_url,
         "agent_token": credential,

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ import requests
 from pxeforge.services.image_import import MirrorSource
 from pxeforge.services.problems import NotFound, Problem
 
-_PATH = re.compile(r"[A-Za-z0-9._+~=:@%-]+(/[A-Za-z0-9._+~=:@%-]+)*")
+_PATH = re.compile(r"[A-Za-z0-9._+~=:@-]{1,255}(/[A-Za-z0-9._+~=:@-]{1,255})*")  # no %: upstream would decode ..
+_LONGEST_PATH = 1024
 _CHUNK = 256 * 1024
+_RESERVE_BYTES = 2 << 30  # the cache takes no more when less is free: anybody on the boot network can ask for files
 _TIMEOUT_S = (10, 60)
 _ASKED = ("If-Modified-Since", "If-None-Match", "Range")
 _TOLD = ("Content-Length", "Content-Type", "Last-Modified", "ETag", "Content-Range")
@@ -72,11 +75,15 @@ class Mirror:
                 f"the package mirror {self.upstream} does not answer ({type(problem).__name__}): check `mirror`"
             ) from problem
         headers = {key: reply.headers[key] for key in _TOLD if key in reply.headers}
-        keep = place if reply.status_code == 200 and not head else None
+        keep = place if reply.status_code == 200 and not head and self._has_room() else None
         return Answer(reply.status_code, headers, _body(reply, keep))
 
+    def _has_room(self) -> bool:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self._cache).free > _RESERVE_BYTES
+
     def _place(self, path: str) -> Path | None:
-        if not _PATH.fullmatch(path) or ".." in path.split("/"):
+        if len(path) > _LONGEST_PATH or not _PATH.fullmatch(path) or ".." in path.split("/"):
             raise NotFound(f"no such file in the mirror: {path[:200]}")
         return self._cache / path if "pool" in path.split("/") else None
 

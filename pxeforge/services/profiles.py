@@ -81,6 +81,9 @@ def change(
 ) -> dict[str, Any]:
     """Sets and unsets parameters; hosts that are armed keep what they were armed with."""
     check_parameters(parameters)
+    unknown = set(unset or []) - set(DEFAULTS)
+    if unknown:
+        raise Problem(f"unknown parameter {min(unknown)!r}: known are {', '.join(sorted(DEFAULTS))}")
     with ctx.database.write() as session:
         profile = get(session, name)
         merged = {key: value for key, value in profile.parameters.items() if key not in (unset or [])}

@@ -10,9 +10,12 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
+
+from pxeforge.store import revisions
 
 
 class StoreUnavailable(Exception):
@@ -51,12 +54,16 @@ class Database:
     def upgrade(self) -> None:
         """Brings the tables up to this release; raises StoreUnavailable."""
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(revisions.MIGRATIONS))
         config.output_buffer = io.StringIO()
         try:
             with self._writing.connect() as connection, connection.begin():
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+        except CommandError as problem:
+            raise StoreUnavailable(
+                f"the database {self.path} was made by a newer pxeforge ({problem}): install that release"
+            ) from problem
         except DatabaseError as problem:
             raise StoreUnavailable(
                 f"the database {self.path} cannot be opened ({problem.orig}): "
@@ -71,7 +78,8 @@ def _configure(connection: Any, _record: Any) -> None:
     # The driver's own transaction handling starts transactions late and as readers; SQLAlchemy's begin event does it.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+    # FULL: a power cut must not bring back what was committed; a host that has begun to install would be armed again.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -61,7 +61,7 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False) -> Flask:
     def web_file(name: str) -> Response:
         try:
             return send_file(find_asset("web", f"static/{name}", operator_dir))
-        except AssetMissing:
+        except (AssetMissing, OSError):  # OSError: a name that no file system takes
             raise NotFound(f"there is no file {name}") from None
 
     @app.get("/healthz")

@@ -6,7 +6,20 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from pxeforge.services import accounts, blueprints, deploys, events, hosts, images, installs, profiles, secrets
+from pxeforge.services import (
+    accounts,
+    answer_lint,
+    blueprints,
+    deploys,
+    events,
+    host_csv,
+    hosts,
+    images,
+    installs,
+    inventory,
+    profiles,
+    secrets,
+)
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.json_body import json_object
@@ -19,6 +32,7 @@ def create_api(ctx: Context) -> Blueprint:
     """Routes below /api/v1; `g.who` is the acting user. Bodies and answers are JSON objects or arrays."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     _host_routes(api, ctx)
+    _fleet_routes(api, ctx)
     _catalog_routes(api, ctx)
     _run_routes(api, ctx)
     _account_routes(api, ctx)
@@ -98,6 +112,41 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
     @api.get("/events")
     def recent_events() -> Response:
         return jsonify(events.recent(ctx, limit=_number_argument("limit", 50, 1000)))
+
+
+def _fleet_routes(api: Blueprint, ctx: Context) -> None:
+    """Many hosts at once: tables, lint, inventory."""
+
+    @api.post("/hosts/import")
+    def import_hosts() -> Response:
+        body = _body(csv=str, dry_run=bool)
+        known = [role["name"] for role in deploys.known_roles(ctx)]
+        rows = host_csv.read_table(body.get("csv", "").encode())
+        return jsonify(
+            host_csv.import_table(ctx, rows, known_roles=known, dry_run=body.get("dry_run", False), who=g.who)
+        )  # fmt: skip
+
+    @api.get("/hosts/export")
+    def export_hosts() -> Response:
+        table = host_csv.write_table(hosts.list_hosts(ctx))
+        return Response(
+            table, mimetype="text/csv", headers={"Content-Disposition": "attachment; filename=pxeforge-hosts.csv"}
+        )  # fmt: skip
+
+    @api.get("/lint")
+    def lint() -> Response:
+        host, profile = request.args.get("host"), request.args.get("profile")
+        found = answer_lint.lint_host(ctx, host, profile=profile) if host else answer_lint.lint_profiles(ctx)
+        return jsonify([answer_lint.view(finding) for finding in found])
+
+    @api.get("/inventory")
+    def show_inventory() -> Response:
+        host = request.args.get("host")
+        return jsonify(inventory.ansible_inventory(ctx) if host is None else inventory.host_variables(ctx, host))
+
+    @api.get("/inventory/known-hosts")
+    def show_known_hosts() -> Response:
+        return jsonify({"text": inventory.known_hosts(ctx)})
 
 
 def _catalog_routes(api: Blueprint, ctx: Context) -> None:

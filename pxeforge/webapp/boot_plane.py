@@ -7,18 +7,21 @@ Everything that is not one of these routes is 404. Replies have an exact length,
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
+from werkzeug.wsgi import FileWrapper
 
 from pxeforge.domain.mac import MacAddress, NotAMac
-from pxeforge.services import images, installs
+from pxeforge.services import images, installs, loaders
 from pxeforge.services.context import Context
 from pxeforge.services.mirror import Mirror
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.json_body import json_object
 
 _MAX_REPORT = 256 * 1024
+_FILE_PIECE = 64 * 1024
 
 
 def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
@@ -36,31 +39,45 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
 
     @app.get("/boot/<mac>/menu.ipxe")
     def ipxe_menu(mac: str) -> Response:
-        return _text(installs.menu(ctx, _mac(mac), installs.MenuKind.IPXE, peer=_peer()))
+        return _text(installs.menu(ctx, _mac(mac), installs.MenuKind.IPXE, peer=_peer(), head=_head()))
+
+    @app.get("/boot/<mac>/autoexec.ipxe")
+    def autoexec(mac: str) -> Response:
+        script = installs.autoexec(ctx, _mac(mac), peer=_peer(), head=_head())
+        if script is None:
+            raise NotFound("no such menu")
+        return _text(script)
+
+    @app.get("/boot/<mac>/<name>")
+    def loader(mac: str, name: str) -> Response:
+        path = loaders.loader_file(ctx, name, _peer(), _mac(mac)) if name.endswith(".efi") else None
+        if path is None:
+            raise NotFound("no such boot loader")
+        return _file(path, "application/efi")
 
     @app.get("/images/<name>/<version>/<path:path>")
     def image_file(name: str, version: str, path: str) -> Response:
         image = images.by_reference(ctx, f"{name}/{version}")
         if path not in image.files:
             raise NotFound("no such file in the image")
-        installs.image_fetched(ctx, path, peer=_peer(), head=request.method == "HEAD")
-        return send_file(image.path / path, mimetype="application/octet-stream", conditional=True, max_age=0)
+        installs.image_fetched(ctx, path, peer=_peer(), head=_head())
+        return _file(image.path / path)
 
     @app.get("/answers/<token>")
     def answers(token: str) -> Response:
-        return _text(installs.answers(ctx, token, peer=_peer()))
+        return _text(installs.answers(ctx, token, peer=_peer(), head=_head()))
 
     @app.get("/installer/<token>/early")
     def early(token: str) -> Response:
-        return _text(installs.early(ctx, token, peer=_peer()))
+        return _text(installs.early(ctx, token, peer=_peer(), head=_head()))
 
     @app.get("/installer/<token>/disks")
     def disks(token: str) -> Response:
-        return _text(installs.disks(ctx, token, peer=_peer()))
+        return _text(installs.disks(ctx, token, peer=_peer(), head=_head()))
 
     @app.get("/installer/<token>/late")
     def late(token: str) -> Response:
-        return _text(installs.late(ctx, token, peer=_peer()))
+        return _text(installs.late(ctx, token, peer=_peer(), head=_head()))
 
     @app.post("/installer/<token>/progress")
     def progress(token: str) -> Response:
@@ -81,7 +98,7 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
 
     @app.get("/agent/pxeforge-agent.pyz")
     def agent() -> Response:
-        return send_file(ctx.data_dir / "agent" / "pxeforge-agent.pyz", mimetype="application/zip", max_age=0)
+        return _file(ctx.data_dir / "agent" / "pxeforge-agent.pyz", "application/zip")
 
     @app.get("/mirror/debian/<path:path>")
     def debian_mirror(path: str) -> Response:
@@ -89,8 +106,8 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
             raise NotFound("no package mirror is configured: set `mirror`")
         kept = mirror.cached(path)
         if kept is not None:
-            return send_file(kept, mimetype="application/octet-stream", conditional=True, max_age=0)
-        answer = mirror.fetch(path, dict(request.headers), head=request.method == "HEAD")
+            return _file(kept)
+        answer = mirror.fetch(path, dict(request.headers), head=_head())
         response = Response(answer.body, status=answer.status, headers=answer.headers)
         response.call_on_close(getattr(answer.body, "close", lambda: None))
         return response
@@ -98,8 +115,20 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
     return app
 
 
+def _file(path: Path, mimetype: str = "application/octet-stream") -> Response:
+    """A file with exact length, HEAD and Range."""
+    response = send_file(path, mimetype=mimetype, conditional=True, max_age=0)
+    if isinstance(response.response, FileWrapper):
+        response.response.buffer_size = _FILE_PIECE  # werkzeug's 8 kB cost half the speed (bench: HTTP 16 clients)
+    return response
+
+
 def _peer() -> str:
     return request.remote_addr or ""
+
+
+def _head() -> bool:
+    return request.method == "HEAD"
 
 
 def _said() -> str:

@@ -6,6 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pxeforge.agent import package_steps
 from pxeforge.agent.changes import Changes
 from pxeforge.agent.execution import Execution
 from pxeforge.agent.task import run_step
@@ -125,6 +128,27 @@ def test_a_long_list_of_packages_is_read_to_its_end(tmp_path: Path) -> None:
     names = [f"package-with-a-long-name-{number}" for number in range(400)]
     (tmp_path / "installed").write_text("".join(f"{name}\n" for name in names))
     assert do(tmp_path, "packages", {"names": names})["status"] == "ok"
+
+
+def test_a_mirror_that_is_away_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package_steps, "_MIRROR_PAUSES_S", (0.01, 0.01, 0.01))
+    packages_host(tmp_path)
+    away = "case $* in *' install '*) echo x >> tries; if [ $(wc -l < tries) -le {times} ]; then\n"
+    away += "echo 'E: Failed to fetch http://m/x.deb  Unable to connect to m:80:' >&2; exit 100; fi;; esac\n"
+    program(tmp_path, "apt-get", away.replace("{times}", "3") + APT)
+    assert do(tmp_path, "packages", {"names": ["a-a"]})["status"] == "changed"
+    assert (tmp_path / "tries").read_text().count("x") == 4
+    program(tmp_path, "apt-get", away.replace("{times}", "99") + APT)
+    result = do(tmp_path, "packages", {"names": ["b-b"]})
+    assert (result["status"], "Failed to fetch" in result["message"]) == ("failed", True)
+
+
+def test_a_package_that_does_not_exist_is_not_waited_for(tmp_path: Path) -> None:
+    packages_host(tmp_path)
+    program(tmp_path, "apt-get", "echo x >> tries; case $* in *' install '*) "
+            "echo 'E: Unable to locate package nope' >&2; exit 100;; esac\n")  # fmt: skip
+    assert do(tmp_path, "packages", {"names": ["nope"]})["status"] == "failed"
+    assert (tmp_path / "tries").read_text().count("x") <= 3
 
 
 def test_stale_package_lists_are_refreshed_when_a_package_is_not_found(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ def test_a_server_in_trouble_is_asked_again_but_not_for_ever(
     planes.append(BootPlane((503, {}), (503, {}), (200, config)))
     assert register(planes[0].url, root, pauses.append) == {"host_id": "7", "host_name": "db1"}
     assert len(pauses) == 2
+    # One nonce for all tries: a server whose answer was lost can then give it once more.
+    [nonce] = {body["registration_nonce"] for body in planes[0].bodies}
+    assert len(nonce) == 64
     planes.append(BootPlane((503, {})))
     with pytest.raises(NotRegistered, match="answers 503, after 8 attempts") as caught:
         register(planes[1].url, root, pauses.append)

@@ -125,6 +125,7 @@ def test_a_port_in_use_is_named_with_what_to_do(namespace: str, tmp_path: Path) 
         assert served.wait_end() == 1
         assert "8080 cannot be used" in served.text()
         assert "boot_port" in served.text()
+        assert "log in as admin with the password" in served.text()  # the next start will not say it again
         assert "Traceback" not in served.text()
     finally:
         holder.kill()

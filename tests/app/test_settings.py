@@ -39,6 +39,9 @@ def test_proxy_mode_is_the_default() -> None:
         ('dhcp = "server"', "give --range FIRST-LAST"),
         ('admin_listen = "8443"', "is not ADDRESS:PORT"),
         ('router = "here"', "setting router"),
+        ('routes = ["10.9.0.0/16"]', "write DESTINATION/LENGTH via ROUTER"),
+        ('routes = ["10.9.0.1/16 via 10.0.0.1"]', "is not a route"),
+        ("mtu = 12", "setting mtu"),
         ("boot_port = ", "is not valid TOML"),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from pxeforge.cli.hosts import duration_s
 from pxeforge.cli.main import main
+from pxeforge.cli.output import say
 from tests.conftest import KEY, MAC, write_image
 
 Run = Callable[..., Result]
@@ -106,3 +107,52 @@ def test_serve_without_an_interface_says_which_flag(run: Run) -> None:
     result = run("serve")
     assert result.exit_code == 1
     assert "--interface eth0" in result.stderr
+
+
+def test_what_does_not_exist_is_one_sentence_and_exit_code_one(run: Run) -> None:
+    for words in (("role", "show", "x"), ("secret", "show", "x"), ("image", "show", "x"), ("host", "show", "x")):
+        answer = run(*words)
+        assert (answer.exit_code, answer.output.count("\n")) == (1, 1), words
+        assert answer.output.startswith("pxeforge: ")
+
+
+def test_a_name_with_odd_characters_is_a_name(run: Run) -> None:
+    assert "'a?b#c%zz'" in run("host", "show", "a?b#c%zz").output
+    assert "a name is empty" in run("host", "show", "").output
+
+
+def test_nothing_to_set_is_a_usage_error(run: Run) -> None:
+    run("host", "add", "--mac", MAC, "--name", "n1")
+    assert run("host", "set", "n1").exit_code == 2
+
+
+def test_a_value_that_is_no_json_is_a_usage_error(run: Run) -> None:
+    for value in ("2020-01-01", ".nan", "!!set {a, b}"):
+        assert run("profile", "create", "p", "--image", "i", f"timezone={value}").exit_code == 2
+
+
+def test_a_broken_database_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pxeforge.db").write_text("this is no database, and long enough to look at")
+    answer = run("host", "list")
+    assert answer.exit_code == 1
+    assert answer.output.startswith("pxeforge: the database ")
+
+
+def test_a_folder_that_only_root_may_read_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, **_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    answer = run("host", "list")
+    assert answer.exit_code == 1
+    assert "run as root" in answer.output
+
+
+def test_an_address_that_is_no_url_is_named(run: Run) -> None:
+    assert "write it like https://" in run("--server", "10.0.0.1", "host", "list").output
+
+
+def test_what_a_host_reported_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("serial \x1b]0;owned\x07\n\tnext")
+    assert capsys.readouterr().out == "serial ?]0;owned?\n\tnext\n"

@@ -35,7 +35,10 @@ def test_whoever_is_not_armed_is_never_offered_an_installer(
     assert decision.reason
 
 
-def test_a_firmware_without_a_loader_is_left_alone() -> None:
+@given(st.sampled_from(Firmware), st.booleans())
+def test_a_firmware_whose_processor_cannot_run_the_images_is_left_alone(firmware: Firmware, is_ipxe: bool) -> None:
     host = KnownHost(state=HostState.ARMED, armed_until=100.0)
-    assert decide_boot(request(Firmware.UEFI_X64), host, now=0).boot is Boot.LOCAL
-    assert decide_boot(request(Firmware.UEFI_X64, is_ipxe=True), host, now=0).boot is Boot.INSTALL
+    decision = decide_boot(request(firmware, is_ipxe=is_ipxe), host, now=0)
+    runs = firmware in (Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64)
+    assert decision.boot is (Boot.INSTALL if runs else Boot.LOCAL)
+    assert runs or firmware.value in decision.reason

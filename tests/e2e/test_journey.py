@@ -90,6 +90,7 @@ class Page:
         facts = journey.lab.facts
         self._url = str(facts["admin_url"])
         self._session = requests.Session()
+        self._session.trust_env = False  # a certificate bundle in the environment would win over ours
         self._session.verify = str(journey.lab.data_dir / "tls" / "server.crt")
         form = {"name": facts["admin_user"], "password": facts["admin_password"], "next": "/"}
         assert self.post("login", self.get("login"), form).status_code == 303

@@ -54,8 +54,32 @@ def test_a_machine_that_was_not_started_is_off_and_says_nothing(tmp_path: Path) 
 
 
 def test_firmware_without_a_machine_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="uefi-x64"):
-        machine(tmp_path, firmware=Firmware.UEFI_X64)
+    with pytest.raises(MachineError, match="uefi-arm64"):
+        machine(tmp_path, firmware=Firmware.UEFI_ARM64)
+    with pytest.raises(MachineError, match="only UEFI"):
+        machine(tmp_path, secure_boot=True)
+
+
+def test_a_uefi_machine_has_flash_of_its_own_and_no_option_rom(tmp_path: Path) -> None:
+    command = machine(tmp_path, firmware=Firmware.UEFI_X64).command()
+    assert "readonly=on" in option(command, "-drive", "OVMF_CODE")
+    assert option(command, "-drive", "n1.vars").endswith("n1.vars")
+    assert option(command, "-device", "virtio-net-pci").endswith(",romfile=")
+    assert "-fw_cfg" not in command
+    assert not [word for word in machine(tmp_path).command() if "pflash" in word or "romfile" in word]
+
+
+def test_secure_boot_is_guarded_by_the_machine(tmp_path: Path) -> None:
+    command = machine(tmp_path, firmware=Firmware.UEFI_X64, secure_boot=True).command()
+    assert "smm=on" in option(command, "-machine")
+    assert "secboot" in option(command, "-drive", "readonly=on")
+    assert option(command, "-global") == "driver=cfi.pflash01,property=secure,value=on"
+
+
+def test_a_machine_for_http_boot_has_no_pxe(tmp_path: Path) -> None:
+    command = machine(tmp_path, firmware=Firmware.HTTP_X64).command()
+    for version in (4, 6):
+        assert option(command, "-fw_cfg", f"IPv{version}") == f"name=opt/org.tianocore/IPv{version}PXESupport,string=no"
 
 
 def test_a_disk_is_sparse_and_empty(tmp_path: Path) -> None:

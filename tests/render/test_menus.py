@@ -21,6 +21,7 @@ from pxeforge.render.menus import (
     MenuProblem,
     armed_menu,
     local_menu,
+    render_grub_start,
     render_menu,
 )
 
@@ -68,6 +69,38 @@ def test_an_armed_host_installs_at_once_by_ipxe() -> None:
     assert "menu " not in text
 
 
+def test_an_armed_host_installs_at_once_by_grub() -> None:
+    lines = text_of(MenuKind.GRUB, armed_menu("node1", MAC, install())).splitlines()
+    assert lines[1:3] == ["set default=entry_1", "set timeout=0"]
+    (linux,) = [line for line in lines if line.startswith("  linux")]
+    words = linux.split()
+    # The server by name: to GRUB the boot server is whoever sent the DHCP lease.
+    assert words[1] == "(tftp,192.0.2.1)/images/debian-13/20250803+deb13u7/linux"
+    assert [word.strip("'") for word in words[2:]] == ["BOOTIF=01-52-54-00-12-34-56", *ARGS.split()]
+    assert all(word == f"'{word[1:-1]}'" for word in words[2:])
+    assert "  initrd (tftp,192.0.2.1)/images/debian-13/20250803+deb13u7/initrd.gz" in lines
+    assert lines[lines.index("menuentry '100  Boot from the local disk' --id entry_100 {") + 1 :][:2] == ["  exit", "}"]
+    assert sum("{" in line for line in lines) == lines.count("}") == 2
+
+
+def test_the_grub_menu_waits_for_ever_or_for_its_time() -> None:
+    for timeout_s, said in ((0, "-1"), (90, "90")):
+        menu = Menu(host_name="n", mac=MAC, entries=(install(),), prompt=True, timeout_s=timeout_s)
+        assert text_of(MenuKind.GRUB, menu).splitlines()[1:3] == ["set default=entry_100", f"set timeout={said}"]
+
+
+def test_the_shared_grub_file_sends_each_host_to_its_own_menu() -> None:
+    text = render_grub_start(boot_url=URL, dirs=DIRS)
+    assert "\nsource (tftp,192.0.2.1)/boot/$net_default_mac/grub.cfg\n" in text
+    with pytest.raises(MenuProblem, match="not a boot URL"):
+        render_grub_start(boot_url="http://x; reboot", dirs=DIRS)
+
+
+def test_the_ipxe_menu_makes_sure_of_an_address_first() -> None:
+    lines = text_of(MenuKind.IPXE, armed_menu("node1", MAC, install())).splitlines()
+    assert lines[3] == "isset ${ip} || dhcp || goto gave_up"
+
+
 def test_ipxe_tries_again_with_a_pause_and_then_goes_on_with_the_next_boot_device() -> None:
     lines = text_of(MenuKind.IPXE, armed_menu("node1", MAC, install())).splitlines()
     failed = lines[lines.index(":failed_1") :]
@@ -88,7 +121,9 @@ def test_every_ipxe_jump_has_a_label() -> None:
 def test_a_host_that_is_not_armed_boots_its_disk(kind: MenuKind) -> None:
     text = text_of(kind, local_menu("node1", MAC))
     assert "kernel" not in text.lower().replace("# ", "")
-    assert ("LOCALBOOT 0" if kind is MenuKind.PXELINUX else "goto entry_100") in text
+    assert "linux" not in text.lower()
+    does = {MenuKind.PXELINUX: "LOCALBOOT 0", MenuKind.IPXE: "goto entry_100", MenuKind.GRUB: "set default=entry_100"}
+    assert does[kind] in text
 
 
 def test_a_prompt_shows_numbered_entries_and_takes_the_local_disk_in_time() -> None:

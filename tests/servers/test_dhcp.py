@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 from pyroute2 import netns
 
+from pxeforge.domain.firmware import Firmware
 from pxeforge.protocol.dhcp.bootfile import BootFiles
 from pxeforge.protocol.dhcp.lease import LeaseState, Subnet
 from pxeforge.protocol.dhcp.message import DhcpMessage, MessageType, Op, Option
@@ -294,3 +295,102 @@ def test_server_mode_does_not_start_beside_another_dhcp_server(
             pass
         with running(DhcpServer(replace(SERVER, force=True), desk, store, time.time), network.server):
             pass
+
+
+# ---- behind a relay: a second network, whose only way to us is a router
+
+
+@dataclass(frozen=True)
+class FarNetwork:
+    """`router` has 10.77.0.3 on our wire and 10.88.0.1 on the far one, where `host` is."""
+
+    router: str
+    host: str
+
+
+FAR = Subnet(
+    network=IPv4Network("10.88.0.0/24"), first=IPv4Address("10.88.0.50"), last=IPv4Address("10.88.0.60"),
+    router=IPv4Address("10.88.0.1"),
+)  # fmt: skip
+BOTH = replace(SERVER, subnets=(SUBNET, FAR), force=True)
+
+
+@pytest.fixture
+def far(network: Network) -> FarNetwork:
+    router, host = network.host("52:54:00:00:00:03", "10.77.0.3/24"), network.host(MAC)
+    for command in (
+        f"ip -n {host} link del eth0",
+        f"ip -n {router} link add far0 type veth peer name eth0 netns {host}",
+        f"ip -n {router} addr add 10.88.0.1/24 dev far0",
+        f"ip -n {router} link set far0 up",
+        f"ip -n {host} link set eth0 address {MAC} up",
+        f"ip -n {network.server} route add 10.88.0.0/24 via 10.77.0.3",
+    ):
+        subprocess.run(command.split(), check=True)
+    return FarNetwork(router, host)
+
+
+@pytest.mark.needs_root
+@needs_udhcpc
+@needs_dnsmasq
+def test_a_host_behind_a_real_relay_gets_an_address_of_its_own_network(
+    network: Network, far: FarNetwork, desk: Desk, store: Store, tmp_path: Path
+) -> None:
+    words = "dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --pid-file="
+    relay = f"ip netns exec {far.router} {words} --dhcp-relay=10.88.0.1,10.77.0.1 --dhcp-leasefile={tmp_path / 'l'}"
+    with running(DhcpServer(BOTH, desk, store, time.time), network.server), subprocess.Popen(relay.split()) as process:
+        try:
+            time.sleep(0.5)
+            learned = udhcpc(far.host, tmp_path)
+        finally:
+            process.terminate()
+    assert (learned["router"], learned["serverid"]) == ("10.88.0.1", "10.77.0.1")
+    assert IPv4Address(learned["ip"]) in FAR.network
+    assert store.leases[learned["ip"]].state is LeaseState.BOUND
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("mode", DhcpMode)
+def test_the_relay_gets_its_option_back_unchanged_as_the_last_one(
+    network: Network, far: FarNetwork, desk: Desk, store: Store, mode: DhcpMode
+) -> None:
+    said = b"\x01\x04eth1\x02\x06\xff\x00\x01\x02\x03\x04"
+    desk.armed.add(MAC)
+    asked = replace(pxe_message(MessageType.DISCOVER, RELAY_AGENT=said), giaddr=IPv4Address("10.88.0.1"), hops=1)
+    got: list[tuple[bytes, tuple[str, int]]] = []
+
+    def relay() -> None:
+        netns.setns(far.router)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(3)
+            udp.bind(("10.88.0.1", 67))
+            udp.sendto(asked.encode(), ("10.77.0.1", 67))
+            got.append(udp.recvfrom(2000))
+
+    with running(DhcpServer(replace(BOTH, mode=mode), desk, store, time.time), network.server):
+        thread = threading.Thread(target=relay)
+        thread.start()
+        thread.join()
+    [(data, sender)] = got
+    reply = DhcpMessage.parse(data)
+    assert sender == ("10.77.0.1", 67)
+    assert (str(reply.giaddr), reply.file, reply.xid) == ("10.88.0.1", b"pxelinux.0", asked.xid)
+    assert (reply.yiaddr in FAR.network) is (mode is DhcpMode.SERVER)
+    assert data.rstrip(b"\0").endswith(bytes((82, len(said))) + said + b"\xff")
+
+
+# ---- dialects
+
+
+@pytest.mark.needs_root
+def test_uefi_that_never_reaches_port_4011_is_given_its_file_in_the_third_offer(network: Network, desk: Desk) -> None:
+    host = network.host(MAC)
+    desk.armed.add(MAC)
+    files = replace(FILES, grub_files={Firmware.UEFI_X64: "boot.efi"})
+    uefi = {"ARCHITECTURE": b"\0\7", "VENDOR_CLASS": b"PXEClient:Arch:00007:UNDI:003016"}
+    with running(DhcpServer(replace(PROXY, files=files), desk, None, time.time), network.server):
+        offers = [
+            replies_to(pxe_message(MessageType.DISCOVER, xid=xid, **uefi), host)["10.77.0.1"] for xid in (1, 1, 2, 3, 4)
+        ]
+    assert [offer.file for offer in offers] == [b"", b"", b"", b"boot.efi", b"boot.efi"]
+    assert [Option.VENDOR in offer.options for offer in offers] == [False, False, False, True, True]

@@ -1,5 +1,6 @@
 """What the wire asks, answered from a real database."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from pxeforge.domain.boot import Boot, BootRequest
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
+from pxeforge.protocol.dhcp.dialect import Dialect, DialectBook
 from pxeforge.protocol.syslog import SyslogLine
-from pxeforge.services import events, hosts
+from pxeforge.services import events, hosts, installs
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from tests.conftest import MAC, PEER, Clock, write_image
@@ -125,6 +127,16 @@ def test_installer_lines_go_to_a_file_and_milestones_to_the_timeline(ctx: Contex
     assert messages(ctx)[-1] == "d-i: partman-base"
 
 
+def test_in_proxy_mode_a_transfer_finds_its_host_by_the_mac_behind_the_address(ctx: Context) -> None:
+    watchful = Desk(dataclasses.replace(ctx, neighbour=lambda address: HOST if address == PEER else None))
+    seen(watchful)
+    watchful.tftp_closed("pxelinux.0", PEER, sent=42, duration_s=0.1, problem=None)
+    watchful.tftp_closed("pxelinux.0", "192.0.2.77", sent=42, duration_s=0.1, problem=None)
+    assert [message for message in messages(ctx) if "pxelinux.0" in message] == [
+        f"pxelinux.0 to {PEER}: 42 bytes in 0.1 s"
+    ]
+
+
 def test_a_size_probe_is_no_transfer(ctx: Context, desk: Desk) -> None:
     seen(desk)
     desk.dhcp_leased(HOST, PEER)
@@ -133,3 +145,94 @@ def test_a_size_probe_is_no_transfer(ctx: Context, desk: Desk) -> None:
     assert len(messages(ctx)) == before
     desk.tftp_closed("pxelinux.0", PEER, sent=42, duration_s=0.1, problem=None)
     assert "42 bytes" in messages(ctx)[-1]
+
+
+def test_a_leased_address_leaves_the_host_that_had_it_before(ctx: Context, desk: Desk) -> None:
+    hosts.add(ctx, macs=["52:54:00:00:00:01"], name="old", who="test")
+    hosts.add(ctx, macs=[MAC], name="new", who="test")
+    desk.dhcp_leased(MacAddress.parse("52:54:00:00:00:01"), "192.0.2.7")
+    desk.dhcp_leased(HOST, "192.0.2.7")
+    assert hosts.show(ctx, "old")["nics"][0]["address"] is None
+    assert hosts.show(ctx, "new")["nics"][0]["address"] == "192.0.2.7"
+
+
+def test_a_flood_of_made_up_addresses_does_not_fill_the_database(
+    ctx: Context, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pxeforge.services.boot_desk._MAX_STRANGERS", 3)
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    for number in range(6):
+        mac = MacAddress.parse(f"52:54:00:00:00:0{number}")
+        desk.dhcp_seen(BootRequest(mac=mac, firmware=Firmware.BIOS), message_type="DISCOVER", server_mode=False)
+    seen(desk)
+    assert len(hosts.list_hosts(ctx, state="discovered")) == 3
+    assert any("silence" in message for message in messages(ctx))
+
+
+def test_grub_is_sent_to_the_menu_of_its_own_mac(desk: Desk, armed: dict[str, Any]) -> None:
+    for name in ("debian-installer/amd64/grub/grub.cfg", "grub/grub.cfg"):
+        shared = desk.tftp_open(name, PEER)
+        assert isinstance(shared, bytes)
+        assert b"source (tftp,192.0.2.1)/boot/$net_default_mac/grub.cfg" in shared
+    for name in (f"boot/{MAC}/grub.cfg", f"grub/grub.cfg-01-{HOST.dashed}"):
+        menu = desk.tftp_open(name, PEER)
+        assert isinstance(menu, bytes)
+        assert f"'BOOTIF=01-{HOST.dashed}'".encode() in menu
+
+
+def test_a_loader_is_found_below_the_mac_of_a_host(ctx: Context, desk: Desk, armed: dict[str, Any]) -> None:
+    for name in (f"boot/{HOST.dashed}/pxelinux.0", f"boot/{MAC}/pxelinux.0"):
+        found = desk.tftp_open(name, PEER)
+        assert isinstance(found, Path)
+        assert found.read_bytes() == b"pxelinux"
+    for name in (f"boot/{MAC}/revocations.efi", "boot/nonsense/pxelinux.0", f"boot/{MAC}/../image.json", "boot/x"):
+        assert desk.tftp_open(name, PEER) is None
+
+
+def test_the_files_of_grub_come_from_the_image(ctx: Context, desk: Desk, armed: dict[str, Any]) -> None:
+    assert desk.tftp_open("debian-installer/amd64/grub/x86_64-efi/command.lst", PEER) is None
+    image = write_image(ctx.data_dir, "20990101", {"loaders/grub/x86_64-efi/command.lst": b"list"})
+    assert desk.tftp_open("debian-installer/amd64/grub/x86_64-efi/command.lst", "192.0.2.99") == (
+        image / "loaders/grub/x86_64-efi/command.lst"
+    )
+
+
+def test_in_proxy_mode_all_of_a_hosts_loaders_come_from_the_image_it_is_armed_with(
+    ctx: Context, desk: Desk, profile: str
+) -> None:
+    lists = "debian-installer/amd64/grub/x86_64-efi/command.lst"
+    files = {"loaders/bootnetx64.efi": b"shim", "loaders/grub/x86_64-efi/command.lst": b"list"}
+    write_image(ctx.data_dir, "20250803", files)
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    installs.arm(ctx, "n1", profile=profile, who="test")
+    write_image(ctx.data_dir, "20990101", files)
+    assert "20990101" in str(desk.tftp_open(lists, PEER))  # nobody has told us yet whose address this is
+    assert "20250803" in str(desk.tftp_open(f"boot/{HOST.dashed}/bootnetx64.efi", PEER))
+    assert "20250803" in str(desk.tftp_open(lists, PEER))
+    assert "20990101" in str(desk.tftp_open("boot/52-54-00-99-99-99/bootnetx64.efi", "192.0.2.99"))
+
+
+def test_autoexec_is_the_menu_of_a_known_host_and_not_found_for_a_stranger(desk: Desk, armed: dict[str, Any]) -> None:
+    script = desk.tftp_open(f"boot/{HOST.dashed}/autoexec.ipxe", PEER)
+    assert isinstance(script, bytes)
+    assert script.startswith(b"#!ipxe")
+    assert b"kernel http://" in script
+    assert desk.tftp_open("boot/52-54-00-99-99-99/autoexec.ipxe", PEER) is None
+    assert desk.tftp_open("autoexec.ipxe", PEER) is None
+
+
+def test_ipxe_comes_from_the_server_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pxeforge.services.loaders.IPXE_DIR", tmp_path)
+    assert desk.tftp_open(f"boot/{HOST.dashed}/snponly.efi", PEER) is None
+    (tmp_path / "snponly.efi").write_bytes(b"ipxe")
+    (tmp_path / "secret").write_bytes(b"other")
+    assert desk.tftp_open(f"boot/{HOST.dashed}/snponly.efi", PEER) == tmp_path / "snponly.efi"
+    assert desk.tftp_open(f"boot/{HOST.dashed}/secret", PEER) is None
+
+
+def test_a_file_transfer_by_mac_tells_that_the_dialect_was_the_right_one(ctx: Context) -> None:
+    book = DialectBook()
+    desk = Desk(ctx, book)
+    for n in range(1, 9):
+        assert book.discovered(HOST, Firmware.BIOS, n, 60.0 * n) is Dialect.DIRECT
+        desk.tftp_open(f"boot/{HOST.dashed}/nothing" if n % 2 else f"pxelinux.cfg/01-{HOST.dashed}", PEER)

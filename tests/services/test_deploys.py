@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pxeforge.services import deploys, events, hosts, secrets
+from pxeforge.services import deploys, events, hosts, installs, secrets
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from tests.conftest import MAC, Clock
@@ -139,6 +139,30 @@ def test_an_agent_that_vanishes_again_and_again_fails_the_task(ctx: Context, hos
     assert deploys.show_run(ctx, run["id"])["state"] == "failed"
 
 
+def test_a_resumed_task_has_all_its_tries_again(ctx: Context, host_id: str, clock: Clock) -> None:
+    run = deploys.deploy(ctx, who="test")
+    for _ in range(deploys.MAX_LEASES):
+        assert deploys.claim(ctx, host_id) is not None
+        clock.now += deploys.LEASE_S + 1
+        deploys.expire_leases(ctx)
+    work(ctx, host_id)
+    deploys.resume(ctx, run["id"], who="test")
+    assert deploys.claim(ctx, host_id) is not None
+    clock.now += deploys.LEASE_S + 1
+    deploys.expire_leases(ctx)
+    assert deploys.show_run(ctx, run["id"])["state"] == "running"
+
+
+def test_a_live_host_that_was_armed_and_disarmed_again_can_still_be_deployed(
+    ctx: Context, host_id: str, profile: str
+) -> None:
+    installs.arm(ctx, "n1", profile=profile, who="test")
+    installs.disarm(ctx, "n1", who="test")
+    deploys.deploy(ctx, who="test")
+    work(ctx, host_id)
+    assert hosts.show(ctx, "n1")["state"] == "ready"
+
+
 def test_a_host_cannot_touch_the_tasks_of_another(ctx: Context, host_id: str) -> None:
     deploys.deploy(ctx, who="test")
     task = deploys.claim(ctx, host_id)
@@ -196,6 +220,12 @@ def test_what_a_task_waits_for_is_told_by_name(ctx: Context, host_id: str) -> No
     assert any("waits for" in text for text in waiting)
 
 
+def test_a_ready_task_names_the_agent_that_is_silent(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    waiting = [task["waiting_for"] for task in run["tasks"] if task["waiting_for"]]
+    assert any("waits for the agent of n1, which has never connected" in text for text in waiting)
+
+
 def test_a_result_that_makes_no_sense_is_refused(ctx: Context, host_id: str) -> None:
     deploys.deploy(ctx, who="test")
     task = deploys.claim(ctx, host_id)
@@ -207,3 +237,44 @@ def test_a_result_that_makes_no_sense_is_refused(ctx: Context, host_id: str) -> 
 def test_an_unknown_blueprint_is_named(ctx: Context, host_id: str) -> None:
     with pytest.raises(NotFound, match="there is no blueprint 'nope'"):
         deploys.plan(ctx, blueprint="nope")
+
+
+def test_a_host_in_a_run_is_not_forgotten(ctx: Context, host_id: str) -> None:
+    run = deploys.verify(ctx, who="test")
+    with pytest.raises(Conflict, match=f"run cancel {run['id']}"):
+        hosts.forget(ctx, "n1", who="test")
+    deploys.cancel(ctx, run["id"], who="test")
+    hosts.forget(ctx, "n1", who="test")
+    with pytest.raises(Conflict, match="n1 was forgotten since"):
+        deploys.resume(ctx, run["id"], who="test")
+    assert deploys.show_run(ctx, run["id"])["state"] == "cancelled"
+
+
+def test_the_time_in_which_the_server_was_away_costs_no_lease(ctx: Context, host_id: str, clock: Clock) -> None:
+    deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, host_id)
+    assert task is not None
+    clock.now += 10 * deploys.LEASE_S
+    deploys.grant_again(ctx)
+    assert deploys.expire_leases(ctx) == 0
+    assert deploys.renew(ctx, host_id, task["task_id"], task["fence"], [])["cancel"] is False
+
+
+def test_a_secret_at_the_cut_of_a_long_output_is_still_hidden(ctx: Context, host_id: str) -> None:
+    run = deploys.deploy(ctx, who="test")
+    value = ""
+    while (task := deploys.claim(ctx, host_id)) is not None:
+        values = task["secrets"]
+        value = value or (values[0] if values else "")
+        output = (values[0] if values else "") + "x" * 7990
+        step = {"name": "s", "type": "command", "status": "ok", "output": output}
+        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "ok", "steps": [step]})
+    assert value
+    assert value[-10:] not in repr(deploys.show_run(ctx, run["id"]))
+
+
+def test_a_limited_plan_shows_the_chosen_hosts_only(ctx: Context, host_id: str) -> None:
+    hosts.add(ctx, macs=["52:54:00:00:00:09"], name="n9", who="test")
+    shown = deploys.plan(ctx, limit=["n9"])
+    assert shown["tasks"] == []
+    assert "mariadb" not in shown["text"] + shown["dot"]

@@ -5,7 +5,7 @@ import pytest
 from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from tests.conftest import MAC
+from tests.conftest import MAC, Clock
 
 OTHER = "52:54:00:00:00:02"
 
@@ -99,3 +99,45 @@ def test_a_second_nic_that_was_discovered_alone_joins_its_host(ctx: Context, reg
         merge_facts(session, ctx, hosts.find(session, "n1"), {**FACTS, "nics": nics})
     [only] = hosts.list_hosts(ctx)
     assert sorted(only["macs"]) == sorted([MAC, OTHER])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"disk": 5}, {"disk": "second"}, {"wipe": "yes"}, {"parameters": "abc"}, {"parameters": {"colour": "red"}},
+        {"parameters": {"disk": None}}, {"parameters": {"accounts": [5]}},
+    ],
+)  # fmt: skip
+def test_a_setting_that_no_answers_can_hold_is_refused_at_once(ctx: Context, settings: dict[str, Any]) -> None:
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    with pytest.raises(Problem):
+        hosts.change(ctx, "n1", settings=settings, who="test")
+    assert hosts.show(ctx, "n1")["settings"] == {}
+
+
+def test_a_setting_that_is_none_goes_away(ctx: Context) -> None:
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    hosts.change(ctx, "n1", settings={"disk": "serial=A1", "wipe": True}, who="test")
+    assert hosts.change(ctx, "n1", settings={"disk": None}, who="test")["settings"] == {"wipe": True}
+
+
+def test_the_timeline_tells_of_changes_without_password_hashes(ctx: Context) -> None:
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    hashed = "$6$saltsalt$" + "a" * 86
+    parameters = {"accounts": [{"name": "ops", "password_hash": hashed}], "root_password_hash": hashed}
+    hosts.change(ctx, "n1", settings={"parameters": parameters}, who="test")
+    assert hosts.show(ctx, "n1")["settings"]["parameters"] == parameters
+    assert hashed not in repr(events.recent(ctx))
+
+
+def test_an_address_belongs_to_the_host_that_was_seen_with_it_last(ctx: Context, clock: Clock) -> None:
+    for number in (1, 2):
+        hosts.add(ctx, macs=[f"52:54:00:00:00:0{number}"], name=f"n{number}", who="test")
+        clock.now += 1
+        with ctx.database.write() as session:
+            host = hosts.find(session, f"n{number}")
+            host.seen_at, host.nics[0].address = clock.now, "192.0.2.7"
+    with ctx.database.read() as session:
+        found = hosts.by_address(session, "192.0.2.7")
+        assert found is not None
+        assert found.name == "n2"

@@ -1,12 +1,14 @@
 """Arming, the wire's questions, the installer's tokens and the registration, as one story per test."""
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pxeforge.domain.mac import MacAddress
-from pxeforge.services import events, hosts, installs, profiles
+from pxeforge.services import agents, events, hosts, installs, profiles
 from pxeforge.services.context import Context
 from pxeforge.services.installs import MenuKind
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
@@ -41,6 +43,21 @@ def test_an_armed_host_gets_its_own_installer(ctx: Context, tokens: Tokens, kind
     assert f"url=http://192.0.2.1:8080/answers/{tokens('answers')}" in text
     assert "images/debian-13/20250803/linux" in text
     assert state(ctx) == "booting"
+
+
+@pytest.mark.parametrize("kind", list(MenuKind))
+def test_a_stranger_on_the_wire_does_not_get_the_menu_of_an_armed_host(
+    ctx: Context, tokens: Tokens, kind: MenuKind
+) -> None:
+    watchful = dataclasses.replace(ctx, neighbour=lambda _address: MacAddress.parse("52:54:00:66:66:66"))
+    text = installs.menu(watchful, HOST, kind, peer="192.0.2.66")
+    assert tokens("answers") not in text
+    assert state(ctx) == "armed"
+    last = events.timeline(ctx, hosts.show(ctx, "n1")["id"])[-1]
+    assert last["kind"] == "menu_refused"
+    assert "192.0.2.66 (52:54:00:66:66:66), which is not this host" in last["message"]
+    itself = dataclasses.replace(ctx, neighbour=lambda _address: HOST)
+    assert tokens("answers") in installs.menu(itself, HOST, kind, peer=PEER)
 
 
 def test_the_answers_name_the_host_and_disarm_it(ctx: Context, tokens: Tokens) -> None:
@@ -242,3 +259,52 @@ def test_explain_shows_every_file_of_an_armed_host(ctx: Context, armed: dict[str
 def test_what_cannot_be_rendered_is_named(ctx: Context, armed: dict[str, Any]) -> None:
     with pytest.raises(NotFound, match="'nonsense' cannot be rendered"):
         installs.preview(ctx, "n1", what="nonsense")
+
+
+def test_a_head_request_begins_nothing(ctx: Context, tokens: Callable[[str], str]) -> None:
+    before = len(events.timeline(ctx, hosts.show(ctx, "n1")["id"]))
+    assert tokens("answers") in installs.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer=PEER, head=True)
+    assert installs.answers(ctx, tokens("answers"), peer=PEER, head=True)
+    assert hosts.show(ctx, "n1")["state"] == "armed"
+    assert len(events.timeline(ctx, hosts.show(ctx, "n1")["id"])) == before
+
+
+def test_who_asks_again_and_again_fills_no_timeline(ctx: Context, tokens: Callable[[str], str], clock: Clock) -> None:
+    for _ in range(3):
+        installs.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer=PEER)
+        installs.image_fetched(ctx, "linux", peer=PEER, head=False)
+        with pytest.raises(Forbidden):
+            installs.late(ctx, tokens("installer"), peer=PEER)
+    told = Counter(event["kind"] for event in events.timeline(ctx, hosts.show(ctx, "n1")["id"]))
+    assert (told["menu_fetched"], told["image_fetched"], told["token_refused"]) == (1, 1, 1)
+    clock.now += 61
+    installs.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer=PEER)
+    told = Counter(event["kind"] for event in events.timeline(ctx, hosts.show(ctx, "n1")["id"]))
+    assert told["menu_fetched"] == 2
+
+
+def test_a_new_install_ends_the_old_agents_credential(
+    ctx: Context, registered: dict[str, Any], tokens: Callable[[str], str]
+) -> None:
+    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    installs.answers(ctx, tokens("answers"), peer=PEER)
+    again = installs.register(ctx, tokens("installer"), FACTS, peer=PEER)
+    assert agents.authenticate(ctx, again["agent_token"]) == registered["host_id"]
+    with pytest.raises(Forbidden):
+        agents.authenticate(ctx, registered["agent_token"])
+
+
+def test_an_answer_lost_on_the_way_is_given_again_to_the_same_host_only(
+    ctx: Context, tokens: Callable[[str], str]
+) -> None:
+    installs.answers(ctx, tokens("answers"), peer=PEER)
+    token, nonce = tokens("installer"), {"registration_nonce": "ab" * 32}
+    first = installs.register(ctx, token, {**FACTS, **nonce}, peer=PEER)
+    assert installs.register(ctx, token, {**FACTS, **nonce}, peer=PEER) == first
+    for stranger in ({}, {"registration_nonce": "cd" * 32}, {"registration_nonce": ""}):
+        with pytest.raises(Forbidden, match="used already"):
+            installs.register(ctx, token, {**FACTS, **stranger}, peer=PEER)
+    assert "registration_nonce" not in hosts.show(ctx, "n1")["facts"]
+    assert agents.authenticate(ctx, first["agent_token"]) == first["host_id"]  # its agent is here: never again
+    with pytest.raises(Forbidden, match="used already"):
+        installs.register(ctx, token, {**FACTS, **nonce}, peer=PEER)

@@ -102,7 +102,18 @@ def test_a_mirror_that_is_down_is_told_in_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../secret.key", "pool/../../secret.key", "pool//x", "/etc/passwd", "pool/x\n", "a b"]
+    "path",
+    [
+        "../secret.key",
+        "pool/../../secret.key",
+        "pool//x",
+        "/etc/passwd",
+        "pool/x\n",
+        "a b",
+        "pool/%2e%2e/%2e%2e/x",
+        "pool/" + "a" * 300,
+        "pool/" + "a/" * 600 + "a",
+    ],
 )
 def test_no_path_leads_out_of_the_cache(tmp_path: Path, path: str) -> None:
     mirror = Mirror("http://127.0.0.1:9/debian", tmp_path)

@@ -63,3 +63,14 @@ def test_names_are_unique_and_known(ctx: Context) -> None:
 def test_a_profile_that_a_host_is_armed_for_stays(ctx: Context, armed: dict[str, Any]) -> None:
     with pytest.raises(Conflict, match="armed for the profile"):
         profiles.remove(ctx, "debian-13", who="test")
+
+
+def test_a_parameter_that_does_not_exist_cannot_be_unset(ctx: Context, profile: str) -> None:
+    with pytest.raises(Problem, match="unknown parameter 'colour'"):
+        profiles.change(ctx, profile, parameters={}, unset=["colour"], who="test")
+
+
+@pytest.mark.parametrize("key", ["disk", "layout", "timezone", "kernel_args", "accounts", "light"])
+def test_a_parameter_that_has_a_default_is_never_empty(ctx: Context, profile: str, key: str) -> None:
+    with pytest.raises(Problem, match=key):
+        profiles.change(ctx, profile, parameters={key: None}, who="test")

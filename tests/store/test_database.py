@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from pxeforge.store.database import Database, StoreUnavailable
 from pxeforge.store.tables import Base, Host
@@ -84,3 +84,11 @@ def test_a_file_that_is_no_database_is_refused_with_advice(tmp_path: Path) -> No
 def test_the_file_is_in_wal_mode(tmp_path: Path) -> None:
     Database(tmp_path / "a.db").upgrade()
     assert sqlite3.connect(tmp_path / "a.db").execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_what_was_committed_survives_a_power_cut(tmp_path: Path) -> None:
+    """A host that has begun to install must never be armed again because the disk lost the last transactions."""
+    database = Database(tmp_path / "x.db")
+    with database.write() as session:
+        assert session.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+    database.close()

@@ -302,3 +302,34 @@ def test_what_is_done_on_the_trusted_socket_is_done_by_root(ctx: Context) -> Non
 
 def test_a_request_that_is_too_large_is_refused(browser: Browser) -> None:
     assert browser.post("/hosts", {"macs": "x" * 5_000_000}).status_code == 413
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "https://", "https://admin.test.evil"])
+def test_an_odd_origin_is_refused_and_breaks_nothing(new_browser: Callable[[], Browser], origin: str) -> None:
+    guest = new_browser()
+    guest.get("/login")
+    assert guest.post("/login", {"name": "admin", "password": PASSWORD}, headers={"Origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/static/" + "a" * 300, 404),
+        ("/api/v1/events?limit=-5", 200),
+        ("/api/v1/events?limit=-" + "9" * 30, 200),
+        (f"/api/v1/hosts/{MAC}/timeline?after_id=" + "9" * 30, 200),
+    ],
+)
+def test_numbers_and_names_beyond_reason_break_nothing(ctx: Context, browser: Browser, path: str, status: int) -> None:
+    hosts.add(ctx, macs=[MAC], who="test")
+    reply = browser.get(path, headers=basic())
+    assert reply.status_code == status
+    if status == 200:
+        assert reply.get_json() == []
+
+
+def test_a_host_that_reports_a_number_beyond_reason_still_has_a_page(ctx: Context, browser: Browser) -> None:
+    found = hosts.add(ctx, macs=[MAC], who="test")
+    with ctx.database.write() as session:
+        hosts.find(session, MAC).facts = {"ram_bytes": 10**400, "disks": [{"name": "a", "size_bytes": -(10**400)}]}
+    assert browser.get(f"/hosts/{found['id']}").status_code == 200

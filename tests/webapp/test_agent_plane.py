@@ -89,3 +89,26 @@ def test_a_task_is_claimed_renewed_and_finished(ctx: Context, client: FlaskClien
 @pytest.mark.parametrize("body", [[], "text", {"fence": "1"}, {"fence": True}, {}])
 def test_a_result_without_a_fence_is_refused(client: FlaskClient, credential: dict[str, str], body: object) -> None:
     assert client.post("/v1/tasks/x/result", json=body, headers=credential).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"clock": 1' + "0" * 400 + "}", '{"version": "\\ud800", "boot_id": "\\udfff"}', '{"clock": NaN}', "[" * 50_000],
+)
+def test_an_odd_greeting_is_no_server_error(client: FlaskClient, credential: dict[str, str], body: str) -> None:
+    reply = client.post("/v1/hello", data=body, content_type="application/json", headers=credential)
+    assert reply.status_code in (200, 400)
+
+
+def test_events_that_are_no_list_are_passed_over(
+    ctx: Context, client: FlaskClient, credential: dict[str, str], registered: dict[str, Any]
+) -> None:
+    hosts.assign(ctx, ["n1"], ["base"], who="test", known_roles=["base"])
+    deploys.deploy(ctx, who="test")
+    task = deploys.claim(ctx, registered["host_id"])
+    assert task is not None
+    for said in (None, 5, "x", [5]):
+        reply = client.post(
+            f"/v1/tasks/{task['task_id']}/events", json={"fence": task["fence"], "events": said}, headers=credential
+        )
+        assert reply.status_code == 200

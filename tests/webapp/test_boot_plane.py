@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 
 from pxeforge.services import hosts
 from pxeforge.services.context import Context
+from pxeforge.services.mirror import Mirror
 from pxeforge.webapp.boot_plane import create_boot_plane
 from tests.conftest import FACTS, MAC
 
@@ -17,6 +19,8 @@ from tests.conftest import FACTS, MAC
 ROUTES = {
     ("GET", "/healthz"): "open",
     ("GET", "/boot/<mac>/menu.ipxe"): "open: an unarmed or unknown MAC gets the local disk only",
+    ("GET", "/boot/<mac>/autoexec.ipxe"): "open: the menu of a known MAC",
+    ("GET", "/boot/<mac>/<name>"): "open: boot loaders that the distribution publishes",
     ("GET", "/images/<name>/<version>/<path:path>"): "open: what the vendor publishes",
     ("GET", "/answers/<token>"): "token",
     ("GET", "/installer/<token>/early"): "token",
@@ -127,3 +131,48 @@ def test_without_an_upstream_the_mirror_says_so(client: FlaskClient) -> None:
     reply = client.get("/mirror/debian/dists/trixie/Release")
     assert reply.status_code == 404
     assert b"set `mirror`" in reply.data
+
+
+def test_a_name_that_no_file_system_takes_is_not_found(ctx: Context) -> None:
+    client = create_boot_plane(ctx, None).test_client()
+    assert client.get("/images/" + "a" * 300 + "/1/linux").status_code == 404
+
+
+def test_a_monitor_that_asks_by_head_starts_no_install(ctx: Context, tokens: Callable[[str], str]) -> None:
+    client = create_boot_plane(ctx, None).test_client()
+    for path in (f"/boot/{MAC}/menu.ipxe", f"/answers/{tokens('answers')}"):
+        head, got = client.head(path), client.get(path)
+        assert (head.status_code, head.content_length) == (200, got.content_length)
+        assert head.data == b""
+    assert hosts.show(ctx, "n1")["state"] == "installing"
+
+
+def test_a_mirror_that_is_down_is_one_sentence_and_everything_else_goes_on(ctx: Context, tmp_path: Path) -> None:
+    plane = create_boot_plane(ctx, Mirror("http://127.0.0.1:9/debian", tmp_path / "cache")).test_client()
+    reply = plane.get("/mirror/debian/dists/trixie/Release")
+    assert reply.status_code == 502
+    assert b"the package mirror http://127.0.0.1:9/debian does not answer" in reply.data
+    assert plane.get("/healthz").status_code == 200
+
+
+def test_a_uefi_loader_has_its_type_its_exact_length_and_head(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pxeforge.services.loaders.IPXE_DIR", tmp_path)
+    (tmp_path / "snponly.efi").write_bytes(b"MZ loader")
+    for reply in (client.get(f"/boot/{MAC}/snponly.efi"), client.head(f"/boot/{MAC}/snponly.efi")):
+        assert reply.status_code == 200
+        assert (reply.headers["Content-Type"], reply.headers["Content-Length"]) == ("application/efi", "9")
+    assert client.get(f"/boot/{MAC}/snponly.efi").data == b"MZ loader"
+    for path in (
+        f"/boot/{MAC}/ipxe.efi",
+        "/boot/nonsense/snponly.efi",
+        f"/boot/{MAC}/image.json",
+        f"/boot/{MAC}/x.efi",
+    ):
+        assert client.get(path).status_code == 404
+
+
+def test_autoexec_is_the_menu_of_a_known_host_only(client: FlaskClient, armed: dict[str, Any]) -> None:
+    assert client.get(f"/boot/{MAC}/autoexec.ipxe").data == client.get(f"/boot/{MAC}/menu.ipxe").data
+    assert client.get("/boot/52:54:00:99:99:99/autoexec.ipxe").status_code == 404

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pxeforge.domain.boot import BootDecision, BootRequest
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
-from pxeforge.protocol.dhcp.exchange import Answer, Arrival, BootFields, Ignored, reply_to
+from pxeforge.protocol.dhcp.exchange import HTTP_CLIENT, Answer, Arrival, BootFields, Ignored, reply_to
 from pxeforge.protocol.dhcp.lease import Lease, LeaseBook, Subnet
 from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, MessageType, Op, Option, encode_sub_options
 
@@ -48,7 +48,7 @@ class Authority:
             return Ignored(f"no address range for the network of {where}")
         file = choose_boot_file(request, decision, files, arrival.our_address) if request and decision else None
         boot = BootFields(server=files.server_for(arrival.our_address), file=file) if file else None
-        talk = _Talk(message, arrival, book, mac, boot, is_ipxe=request is not None and request.is_ipxe)
+        talk = _Talk(message, arrival, book, mac, boot, request)
         return _HANDLERS[kind](talk)
 
 
@@ -62,11 +62,11 @@ class _Talk:
         book: LeaseBook,
         mac: MacAddress,
         boot: BootFields | None,
-        *,
-        is_ipxe: bool,
+        who: BootRequest | None,
     ) -> None:
         self.message, self.arrival, self.book, self.mac, self.boot = message, arrival, book, mac, boot
-        self.is_ipxe = is_ipxe
+        self.is_ipxe = who is not None and who.is_ipxe
+        self.by_http = boot is not None and who is not None and who.firmware.is_http and not who.is_ipxe
         self.client_id = message.options.get(Option.CLIENT_ID, b"")
         self.requested = message.address(Option.REQUESTED_ADDRESS)
 
@@ -126,6 +126,8 @@ class _Talk:
         options = {**settings, **self._network_options()}
         if self.is_ipxe:
             options[Option.IPXE] = _IPXE_NO_PROXY
+        if self.by_http:
+            options[Option.VENDOR_CLASS] = HTTP_CLIENT
         reply = reply_to(self.message, self.arrival, kind, options=options, yiaddr=address, boot=self.boot)
         file = f", boot file {self.boot.file}" if self.boot else ""
         to = address if address != ANY else self.message.ciaddr
@@ -149,6 +151,8 @@ class _Talk:
             Option.DOMAIN: subnet.domain_bytes(),
             Option.BROADCAST: subnet.network.broadcast_address.packed,
             Option.NTP: b"".join(server.packed for server in subnet.ntp),
+            Option.MTU: subnet.mtu.to_bytes(2, "big") if subnet.mtu else b"",
+            Option.ROUTES: subnet.routes_bytes(),
         }
         return {code: value for code, value in options.items() if value}
 

@@ -9,20 +9,24 @@ from ipaddress import IPv4Address
 from pxeforge.domain.boot import Boot, BootDecision, BootRequest, LoaderChoice
 from pxeforge.domain.firmware import Firmware
 
+Loaders = Mapping[Firmware, str]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootFiles:
-    """What can be handed out.
+    """What can be handed out. UEFI gets GRUB (which passes Secure Boot) unless iPXE is asked for, and what there is
+    where only one of them is at hand; a firmware that neither mapping names is left alone.
 
-    `ipxe_menu_url` is a template with `{mac}` (aa:bb:…), `{dashed}` (aa-bb-…) and `{server}` (the TFTP server).
-    `uefi_files` names a loader per UEFI firmware; a firmware that is not in it is left alone.
+    Every name and URL is a template with `{mac}` (aa:bb:…), `{dashed}` (aa-bb-…) and `{server}` (the TFTP server).
+    A boot file of its own per host makes iPXE ask for `autoexec.ipxe` of that host: it looks beside its own file.
     """
 
     ipxe_menu_url: str
     tftp_server: IPv4Address | None = None  # None: our address on the interface the client is on
     bios_file: str = "pxelinux.0"
     bios_ipxe_file: str | None = None  # iPXE for BIOS ROMs, where a profile asks for it
-    uefi_files: Mapping[Firmware, str] = field(default_factory=dict)
+    grub_files: Loaders = field(default_factory=dict)  # per UEFI firmware: TFTP name, or URL for HTTP Boot
+    ipxe_files: Loaders = field(default_factory=dict)
 
     def server_for(self, our_address: IPv4Address) -> IPv4Address:
         return self.tftp_server or our_address
@@ -34,13 +38,22 @@ def choose_boot_file(
     """A TFTP name or a URL; None where the client gets no boot file."""
     if decision.boot is not Boot.INSTALL:
         return None
-    is_bios = request.firmware is Firmware.BIOS
-    wants_pxelinux = decision.loader is LoaderChoice.PXELINUX and is_bios  # pxelinux.0 runs on BIOS only
-    if request.is_ipxe and not wants_pxelinux:
-        mac = request.mac
-        return files.ipxe_menu_url.format(mac=mac, dashed=mac.dashed, server=files.server_for(our_address))
-    if not is_bios:
-        return files.uefi_files.get(request.firmware)
-    if decision.loader is LoaderChoice.IPXE and files.bios_ipxe_file:
-        return files.bios_ipxe_file
-    return files.bios_file
+    template = _ipxe_menu(request, decision, files) or _loader(request, decision, files)
+    if template is None:
+        return None
+    mac = request.mac
+    return template.format(mac=mac, dashed=mac.dashed, server=files.server_for(our_address))
+
+
+def _ipxe_menu(request: BootRequest, decision: BootDecision, files: BootFiles) -> str | None:
+    """iPXE gets its menu, unless the host asks for PXELINUX, which runs on BIOS only."""
+    wants_pxelinux = decision.loader is LoaderChoice.PXELINUX and request.firmware is Firmware.BIOS
+    return files.ipxe_menu_url if request.is_ipxe and not wants_pxelinux else None
+
+
+def _loader(request: BootRequest, decision: BootDecision, files: BootFiles) -> str | None:
+    firmware, loader = request.firmware, decision.loader
+    if firmware is Firmware.BIOS:
+        return files.bios_ipxe_file if loader is LoaderChoice.IPXE and files.bios_ipxe_file else files.bios_file
+    grub, ipxe = files.grub_files.get(firmware), files.ipxe_files.get(firmware)
+    return (ipxe or grub) if loader is LoaderChoice.IPXE else (grub or ipxe)

@@ -13,6 +13,7 @@ from pxeforge.protocol.dhcp.message import ANY, BROADCAST, BROADCAST_FLAG, DhcpM
 DHCP_PORT: Final = 67
 CLIENT_PORT: Final = 68
 BINL_PORT: Final = 4011  # PXE's boot server port
+HTTP_CLIENT: Final = b"HTTPClient"  # UEFI HTTP Boot throws away every offer without it (EDK2 HttpBootDhcp4.c)
 
 # What a reply repeats unchanged: RFC 6842 (61), RFC 3046 (82), RFC 4578 section 2.3 (97).
 _ECHOED = (Option.CLIENT_ID, Option.CLIENT_UUID, Option.RELAY_AGENT)

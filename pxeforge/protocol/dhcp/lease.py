@@ -15,6 +15,9 @@ OFFER_HELD_S: Final = 120.0
 QUARANTINE_S: Final = 3600.0
 
 
+MAX_ROUTES_BYTES: Final = 200  # every client takes 548 bytes, and 240 are fixed fields
+
+
 class BadSubnet(ValueError):
     """The range does not make sense; the message says what to change."""
 
@@ -54,6 +57,8 @@ class Subnet:
     ntp: tuple[IPv4Address, ...] = ()
     domain: str = ""
     lease_time_s: int = 3600
+    mtu: int | None = None  # bytes of an IP packet
+    routes: tuple[tuple[IPv4Network, IPv4Address], ...] = ()  # (destination, router)
 
     def __post_init__(self) -> None:
         if self.first not in self.network or self.last not in self.network:
@@ -68,6 +73,26 @@ class Subnet:
             raise BadSubnet(f"{self.domain!r} is not a domain name: write it like lab.example") from None
         if self.lease_time_s < 60:
             raise BadSubnet(f"a lease time of {self.lease_time_s} s is too short: give at least 60")
+        if self.mtu is not None and not 576 <= self.mtu <= 65535:
+            raise BadSubnet(f"an MTU of {self.mtu} bytes is none: give 576 to 65535")
+        self._check_routes()
+
+    def _check_routes(self) -> None:
+        for destination, router in self.routes:
+            if router not in self.network:
+                raise BadSubnet(f"the router {router} of the route to {destination} is not inside {self.network}")
+        destinations = [destination for destination, _ in self.routes]
+        if len(set(destinations)) != len(destinations):
+            raise BadSubnet("a destination has two routes: name each one once")
+        if len(self.routes_bytes()) > MAX_ROUTES_BYTES:
+            raise BadSubnet(f"{len(self.routes)} routes are too many for a DHCP message: join destinations")
+
+    def routes_bytes(self) -> bytes:
+        """Option 121 (RFC 3442). A client that reads it ignores option 3, so the default route goes in as well."""
+        routes = self.routes
+        if routes and self.router is not None and IPv4Network("0.0.0.0/0") not in {to for to, _ in routes}:
+            routes = (*routes, (IPv4Network("0.0.0.0/0"), self.router))
+        return b"".join(_descriptor(to) + router.packed for to, router in routes)
 
     def domain_bytes(self) -> bytes:
         """The domain as DHCP carries it; raises UnicodeError."""
@@ -81,6 +106,12 @@ class Subnet:
         """Inside the network and neither its name, its broadcast address nor the router."""
         taken = (self.network.network_address, self.network.broadcast_address, self.router)
         return address in self.network and address not in taken
+
+
+def _descriptor(destination: IPv4Network) -> bytes:
+    """A destination as RFC 3442 writes it: the prefix length and the octets it covers."""
+    significant = (destination.prefixlen + 7) // 8
+    return bytes((destination.prefixlen,)) + destination.network_address.packed[:significant]
 
 
 class LeaseBook:

@@ -50,6 +50,7 @@ class Option(enum.IntEnum):
     DNS = 6
     HOST_NAME = 12
     DOMAIN = 15
+    MTU = 26
     BROADCAST = 28
     NTP = 42
     VENDOR = 43
@@ -71,6 +72,7 @@ class Option(enum.IntEnum):
     RELAY_AGENT = 82
     ARCHITECTURE = 93
     CLIENT_UUID = 97
+    ROUTES = 121
     IPXE = 175
 
 

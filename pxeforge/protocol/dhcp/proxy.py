@@ -1,9 +1,10 @@
 """The proxyDHCP responder: boot information beside the site's own DHCP server; never an address, never a NAK.
 
 Two dialects (Intel PXE 2.1 section 2.2; EDK2 PxeBcDhcp4.c; iPXE dhcp.c):
-- BIOS and iPXE boot straight from the offer: option 43 sub-option 6 = 8 ("just use the boot file"), file, siaddr.
-- UEFI gets an offer without option 43 and then asks port 4011 of siaddr for its boot file ("BINL"). EDK2 before
-  April 2017 loses offers of the first kind.
+- DIRECT, for BIOS and iPXE: option 43 sub-option 6 = 8 ("just use the boot file"), file, siaddr.
+- BINL, for UEFI: an offer without option 43, after which it asks port 4011 of siaddr for its boot file.
+Who fails with the dialect of its kind is given the other one (dialect.py).
+UEFI HTTP Boot knows neither: its offer says HTTPClient and carries the URL.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Final
 from pxeforge.domain.boot import Boot, BootDecision, BootRequest
 from pxeforge.protocol.cursor import Malformed
 from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
-from pxeforge.protocol.dhcp.exchange import BINL_PORT, Answer, Arrival, BootFields, Ignored, reply_to
+from pxeforge.protocol.dhcp.dialect import Dialect, first_dialect
+from pxeforge.protocol.dhcp.exchange import BINL_PORT, HTTP_CLIENT, Answer, Arrival, BootFields, Ignored, reply_to
 from pxeforge.protocol.dhcp.message import DhcpMessage, MessageType, Op, Option, encode_sub_options, sub_options
 
 PXE_CLIENT: Final = b"PXEClient"
@@ -39,9 +41,14 @@ def silent_about(message: DhcpMessage, arrival: Arrival) -> Ignored | None:
 
 
 def answer(
-    message: DhcpMessage, arrival: Arrival, request: BootRequest, decision: BootDecision, files: BootFiles
+    message: DhcpMessage,
+    arrival: Arrival,
+    request: BootRequest,
+    decision: BootDecision,
+    files: BootFiles,
+    dialect: Dialect | None = None,
 ) -> Answer | Ignored:
-    """The reply for a host that is to install; silence for all others."""
+    """The reply for a host that is to install; silence for all others. `dialect` None: the usual one of its kind."""
     if (silence := silent_about(message, arrival)) is not None:
         return silence
     if decision.boot is not Boot.INSTALL:
@@ -50,11 +57,19 @@ def answer(
     if file is None:
         return Ignored(f"no boot loader for {request.firmware.value} firmware")
     boot = BootFields(server=files.server_for(arrival.our_address), file=file)
+    if request.firmware.is_http and not request.is_ipxe:
+        return _offer_url(message, arrival, boot)
     if message.message_type is not MessageType.DISCOVER:
         return _acknowledge(message, arrival, boot)
-    if request.firmware.is_uefi and not request.is_ipxe:
+    if not request.is_ipxe and (dialect or first_dialect(request.firmware)) is Dialect.BINL:
         return _send_to_4011(message, arrival)
     return _offer_file(message, arrival, request, boot)
+
+
+def _offer_url(message: DhcpMessage, arrival: Arrival, boot: BootFields) -> Answer:
+    kind = MessageType.OFFER if message.message_type is MessageType.DISCOVER else MessageType.ACK
+    reply = reply_to(message, arrival, kind, options={Option.VENDOR_CLASS: HTTP_CLIENT}, boot=boot)
+    return Answer(replies=(reply,), what=f"proxy {kind.name}, boot URL {boot.file}")
 
 
 def _offer_file(message: DhcpMessage, arrival: Arrival, request: BootRequest, boot: BootFields) -> Answer:

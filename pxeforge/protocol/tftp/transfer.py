@@ -1,25 +1,32 @@
 """One file on its way to one client: options, windows, retries. It is told the time and says when to wake it.
 
 RFC 1350, 2347, 2348 (blksize), 2349 (tsize, timeout), 7440 (windowsize). A datagram is sent again only when time is up,
-never because of a repeated ACK (RFC 1123 section 4.2.3.1): a doubled ACK would double every packet after it.
+never because of a repeated ACK (RFC 1123 section 4.2.3.1): a doubled ACK would double every packet after it. With
+windows the receiver tells of a lost first block by repeating its last ACK (RFC 7440 section 4): that is believed once
+per window, and only when it cannot be a copy of the ACK that made us send.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pxeforge.protocol.cursor import Malformed
-from pxeforge.protocol.tftp.packet import Ack, Data, Error, ErrorCode, OptionAck, Packet, Request, encode, parse
+from pxeforge.protocol.tftp.packet import Ack, Error, ErrorCode, Opcode, OptionAck, Packet, Request, encode, parse
 
 Endpoint = tuple[str, int]
 Read = Callable[[int, int], bytes]  # (offset, length) → that many bytes of the file
 
 DEFAULT_BLKSIZE: Final = 512
+_DATA_HEADER_BYTES: Final = 4
 _WRAP: Final = 0x10000
+_DATA: Final = int(Opcode.DATA) << 16
+_TWO_WORDS: Final = struct.Struct("!HH")
 _LONGEST_WAIT_S: Final = 8.0
+_QUICK_WAIT_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +59,33 @@ class Outcome(enum.Enum):
     FAILED = "the file could not be read"
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """Bytes for somebody."""
 
     payload: bytes
     to: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The DATA packets of one window end to end, as one call can send them; all but the last are `block_bytes` long.
+
+    Iterating gives them one by one.
+    """
+
+    joined: bytes
+    block_bytes: int  # header and payload
+    to: Endpoint
+
+    def __len__(self) -> int:
+        return -(-len(self.joined) // self.block_bytes)
+
+    def __iter__(self) -> Iterator[Datagram]:
+        for start in range(0, len(self.joined), self.block_bytes):
+            yield Datagram(self.joined[start : start + self.block_bytes], self.to)
+
+
+Outgoing = list[Datagram] | Window
 
 
 def negotiate(options: Mapping[str, str], size: int, limits: Limits) -> Agreed:
@@ -99,11 +127,21 @@ class Download:
         self.deadline: float | None = None  # in the clock given to start()
         self._limits = limits or Limits()
         self.agreed = negotiate(request.options, size, self._limits)
-        self._last_block = size // self.agreed.blksize + 1  # a shorter, maybe empty block ends the file
+        self._blksize, self._windowsize = self.agreed.blksize, self.agreed.windowsize
+        self._last_block = size // self._blksize + 1  # a shorter, maybe empty block ends the file
         self._acked = 0  # blocks are counted without wrapping; only the wire has 16 bits
         self._sent = 0  # the highest block ever sent
         self._negotiating = bool(self.agreed.accepted)
         self._tries = 0
+        self._longest_wait_s = max(_LONGEST_WAIT_S, self.agreed.wait_s)
+        self._spoke_at = 0.0  # when the last new window was sent
+        self._round_trip_s = self.agreed.wait_s  # the shortest seen
+        self._hasty = False  # whether this window may still be sent again before the ordinary wait is over
+
+    @property
+    def window_block_bytes(self) -> int:
+        """How long the full DATA packets of a Window will be; 0 for a transfer without windows."""
+        return _DATA_HEADER_BYTES + self._blksize if self._windowsize > 1 else 0
 
     @property
     def untouched(self) -> bool:
@@ -114,18 +152,24 @@ class Download:
     def bytes_acked(self) -> int:
         return min(self._acked * self.agreed.blksize, self.size)
 
-    def start(self, now: float) -> list[Datagram]:
+    def start(self, now: float) -> Outgoing:
+        self._spoke_at = now
         self._rest(now)
         return self._speak()
 
-    def repeat(self) -> list[Datagram]:
+    def repeat(self) -> Outgoing:
         """The first datagram again, for a client that repeats its request."""
         return self._speak()
 
-    def expired(self, now: float) -> list[Datagram]:
+    def expired(self, now: float) -> Outgoing:
         """Sends again what is not acknowledged, with growing pauses; gives up after the last retry."""
         if self.outcome is not None or self.deadline is None or now < self.deadline:
             return []
+        if self._hasty:
+            # The end of a window was lost, so nothing told the client of a gap. One early try; patience stays the same.
+            self._hasty = False
+            self._rest(now)
+            return self._speak()
         if self._tries >= self._limits.retries:
             where = "the options" if self._negotiating else f"block {self._acked + 1} of {self._last_block}"
             return self._finish(Outcome.TIMED_OUT, f"the client stopped answering at {where}")
@@ -133,12 +177,16 @@ class Download:
         self._rest(now)
         return self._speak()
 
-    def received(self, datagram: bytes, sender: Endpoint, now: float) -> list[Datagram]:
+    def received(self, datagram: bytes, sender: Endpoint, now: float) -> Outgoing:
         """Handles a datagram; one of a stranger is turned away and changes nothing."""
         if sender != self.peer:
             return [Datagram(encode(Error(ErrorCode.UNKNOWN_TRANSFER, "not your transfer")), sender)]
         if self.outcome is not None:
             return []
+        if len(datagram) == 4:  # almost everything that ever comes
+            opcode, block = _TWO_WORDS.unpack(datagram)
+            if opcode == Opcode.ACK:
+                return self._acknowledged(block, now)
         try:
             packet = parse(datagram)
         except Malformed:
@@ -153,7 +201,7 @@ class Download:
         text = "only ACK and ERROR are understood during a download"
         return [*self._finish(Outcome.ABORTED, text), self._datagram(Error(ErrorCode.ILLEGAL_OPERATION, text))]
 
-    def _acknowledged(self, block: int, now: float) -> list[Datagram]:
+    def _acknowledged(self, block: int, now: float) -> Outgoing:
         if self._negotiating:
             if block != 0:
                 return []
@@ -161,13 +209,28 @@ class Download:
         else:
             news = (block - self._acked) % _WRAP
             if not 0 < news <= self._sent - self._acked:
-                return []  # old or never sent
+                return self._gap_at_the_start(now) if news == 0 else []  # old or never sent
             self._acked += news
-        self._tries = 0
         if self._acked == self._last_block:
             return self._finish(Outcome.COMPLETE, None)
+        self._tries = 0
+        if self._windowsize > 1:
+            self._learn_round_trip(now)
         self._rest(now)
         # An ACK inside the window tells of a gap: go on after the last block that arrived (RFC 7440 section 4).
+        return self._speak()
+
+    def _learn_round_trip(self, now: float) -> None:
+        self._round_trip_s = min(self._round_trip_s, now - self._spoke_at)
+        self._spoke_at = now
+        self._hasty = True
+
+    def _gap_at_the_start(self, now: float) -> Outgoing:
+        # A copy of the former ACK comes at its heels, the news of a gap takes at least a round trip.
+        if not self._hasty or now - self._spoke_at <= self._round_trip_s / 2:
+            return []
+        self._hasty = False
+        self._rest(now)
         return self._speak()
 
     def _told_to_stop(self, error: Error) -> list[Datagram]:
@@ -176,28 +239,43 @@ class Download:
             return self._finish(Outcome.PROBED, None)
         return self._finish(Outcome.ABORTED, f"the client aborted: {error.message[:80]!r} (error {error.code})")
 
-    def _speak(self) -> list[Datagram]:
+    def _speak(self) -> Outgoing:
         if self._negotiating:
             return [self._datagram(OptionAck(self.agreed.accepted))]
-        window = range(self._acked + 1, min(self._acked + self.agreed.windowsize, self._last_block) + 1)
-        datagrams: list[Datagram] = []
-        for block in window:
-            offset = (block - 1) * self.agreed.blksize
-            expected = min(self.agreed.blksize, self.size - offset)
-            try:
-                payload = self._read(offset, expected)
-            except OSError as error:
-                return self._fail(f"the file could not be read: {error.strerror}")
-            if len(payload) != expected:
-                # A short block would look like the end of the file to the client.
-                return self._fail("the file became shorter during the transfer")
-            datagrams.append(self._datagram(Data(block % _WRAP, payload)))
-        self._sent = max(self._sent, window[-1])
-        return datagrams
+        return self._window()
+
+    def _window(self) -> Outgoing:
+        """The blocks after the last one acknowledged, from one read; all full but for the file's end."""
+        blksize, before = self._blksize, self._acked
+        first, last, offset = before + 1, before + self._windowsize, before * blksize
+        if last < self._last_block:
+            expected = self._windowsize * blksize
+        else:
+            last, expected = self._last_block, self.size - offset
+        try:
+            content = self._read(offset, expected)
+        except OSError as error:
+            return self._fail(f"the file could not be read: {error.strerror}")
+        if len(content) != expected:
+            # A short block would look like the end of the file to the client.
+            return self._fail("the file became shorter during the transfer")
+        if last > self._sent:
+            self._sent = last
+        if first == last:
+            return [Datagram((_DATA | first % _WRAP).to_bytes(4, "big") + content, self.peer)]
+        count = last + 1 - first
+        parts = [b""] * (2 * count)
+        parts[0::2] = [(_DATA | block % _WRAP).to_bytes(4, "big") for block in range(first, last + 1)]
+        parts[1::2] = [content[start : start + blksize] for start in range(0, count * blksize, blksize)]
+        return Window(b"".join(parts), _DATA_HEADER_BYTES + blksize, self.peer)
 
     def _rest(self, now: float) -> None:
-        longest = max(_LONGEST_WAIT_S, self.agreed.wait_s)
-        self.deadline = now + min(self.agreed.wait_s * 2**self._tries, longest)
+        if self._hasty and "timeout" not in self.agreed.accepted:
+            self.deadline = now + min(max(_QUICK_WAIT_S, 4 * self._round_trip_s), self.agreed.wait_s)
+        elif self._tries == 0:
+            self.deadline = now + self.agreed.wait_s
+        else:
+            self.deadline = now + min(self.agreed.wait_s * 2**self._tries, self._longest_wait_s)
 
     def _fail(self, problem: str) -> list[Datagram]:
         return [*self._finish(Outcome.FAILED, problem), self._datagram(Error(ErrorCode.NOT_DEFINED, problem))]

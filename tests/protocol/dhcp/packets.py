@@ -60,6 +60,19 @@ OVMF_DISCOVER = _raw(
     ff""",
 )
 
+# The same firmware's HTTP Boot driver (NetworkPkg/HttpBootDxe): architecture 16, HTTPClient.
+OVMF_HTTP_DISCOVER = _raw(
+    "00c0ffef",
+    "0000",
+    "8000",
+    """350101 390205dc
+    370a 01030406 0c0f2b3c4361
+    6111 00 564d1ab4 2c53 4c4e 9d6a 0123456789ab
+    5e03010310 5d020010
+    3c21 48545450436c69656e743a417263683a30303031363a554e44493a30303330303100
+    ff""",
+)
+
 # busybox's udhcpc inside debian-installer: class "d-i", no PXE at all.
 INSTALLER_DISCOVER = _raw(
     "0badcafe", "0000", "0000", "350101 3d0701525400123456 3c03 642d69 3707 0103060c0f1c2a 39020240 ff"

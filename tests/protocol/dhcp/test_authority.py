@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from pxeforge.domain.boot import Boot, BootDecision, BootRequest
+from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.authority import Authority
 from pxeforge.protocol.dhcp.bootfile import BootFiles
@@ -12,7 +13,17 @@ from pxeforge.protocol.dhcp.exchange import Answer, Ignored
 from pxeforge.protocol.dhcp.lease import LeaseState, Subnet
 from pxeforge.protocol.dhcp.message import ANY, BROADCAST_FLAG, DhcpMessage, MessageType, Op, Option, sub_options
 
-from .packets import INSTALLER_DISCOVER, IPXE_DISCOVER, MAC, OTHERS, OURS, PXE_ROM_DISCOVER, arrival, message
+from .packets import (
+    INSTALLER_DISCOVER,
+    IPXE_DISCOVER,
+    MAC,
+    OTHERS,
+    OURS,
+    OVMF_HTTP_DISCOVER,
+    PXE_ROM_DISCOVER,
+    arrival,
+    message,
+)
 
 INSTALL = BootDecision(boot=Boot.INSTALL, reason="host is armed")
 LOCAL = BootDecision(boot=Boot.LOCAL, reason="not armed")
@@ -214,3 +225,39 @@ def test_a_relayed_host_gets_an_address_of_its_own_network() -> None:
 )
 def test_what_makes_no_sense_is_ignored_with_a_reason(found: DhcpMessage, reason: str) -> None:
     assert ask(authority(), found) == Ignored(reason)
+
+
+def test_http_boot_gets_its_url_and_hears_its_own_class() -> None:
+    files = BootFiles(ipxe_menu_url="http://x/", ipxe_files={Firmware.HTTP_X64: "http://{server}/boot/{mac}/ipxe.efi"})
+    discover = DhcpMessage.parse(OVMF_HTTP_DISCOVER)
+    request = classify(discover)
+    assert isinstance(request, BootRequest)
+    sent = reply(authority().answer(discover, arrival(), files, request, INSTALL))
+    assert sent.options[Option.BOOT_FILE] == sent.file == b"http://10.77.0.1/boot/52:54:00:12:34:56/ipxe.efi"
+    assert sent.options[Option.VENDOR_CLASS] == b"HTTPClient"
+    silent = reply(authority().answer(discover, arrival(), files, request, LOCAL))
+    assert Option.VENDOR_CLASS not in silent.options
+    assert Option.BOOT_FILE not in silent.options
+
+
+def test_mtu_and_routes_are_told_and_the_default_route_with_them() -> None:
+    route = (IPv4Network("10.9.0.0/16"), OTHERS)
+    server = Authority([replace(SUBNET, mtu=9000, routes=(route,))])
+    sent = reply(ask(server, DhcpMessage.parse(INSTALLER_DISCOVER)))
+    assert sent.options[Option.MTU] == b"\x23\x28"
+    assert sent.options[Option.ROUTES] == b"\x10\x0a\x09" + OTHERS.packed + b"\x00" + OURS.packed
+    plain = reply(ask(authority(), DhcpMessage.parse(INSTALLER_DISCOVER)))
+    assert not {Option.MTU, Option.ROUTES} & set(plain.options)
+
+
+def test_the_relays_option_is_the_last_one_of_the_datagram() -> None:
+    far = replace(SUBNET, network=IPv4Network("10.88.0.0/24"), first=IPv4Address("10.88.0.50"),
+                  last=IPv4Address("10.88.0.60"), router=None)  # fmt: skip
+    said = b"\x01\x04eth1\x02\x06\xff\x00\x01\x02\x03\x04"
+    relayed = replace(DhcpMessage.parse(IPXE_DISCOVER), giaddr=IPv4Address("10.88.0.1"))
+    relayed = replace(relayed, options={Option.RELAY_AGENT: said, **relayed.options})
+    answer = ask(Authority([SUBNET, far]), relayed, INSTALL)
+    assert isinstance(answer, Answer)
+    (only,) = answer.replies
+    assert only.message.yiaddr in far.network
+    assert only.message.encode(only.limit).rstrip(b"\0").endswith(bytes((82, len(said))) + said + b"\xff")

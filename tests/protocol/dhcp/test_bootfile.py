@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -10,8 +11,15 @@ from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
 from .packets import MAC, OURS
 
 FILES = BootFiles(
-    ipxe_menu_url="http://{server}:8080/boot/{mac}/menu.ipxe", uefi_files={Firmware.UEFI_X64: "bootx64.efi"}
+    ipxe_menu_url="http://{server}:8080/boot/{mac}/menu.ipxe",
+    grub_files={
+        Firmware.UEFI_X64: "boot/{dashed}/shim.efi",
+        Firmware.HTTP_X64: "http://{server}:8080/boot/{mac}/shim.efi",
+    },
+    ipxe_files={Firmware.UEFI_X64: "boot/{dashed}/snponly.efi"},
 )
+SHIM, SNPONLY = "boot/52-54-00-12-34-56/shim.efi", "boot/52-54-00-12-34-56/snponly.efi"
+SHIM_URL = "http://10.77.0.1:8080/boot/52:54:00:12:34:56/shim.efi"
 MENU = "http://10.77.0.1:8080/boot/52:54:00:12:34:56/menu.ipxe"
 
 
@@ -29,7 +37,15 @@ def choose(firmware: Firmware, loader: LoaderChoice, *, is_ipxe: bool = False, f
         (Firmware.BIOS, True, LoaderChoice.IPXE, MENU),
         (Firmware.BIOS, True, LoaderChoice.PXELINUX, "pxelinux.0"),
         (Firmware.UEFI_X64, True, LoaderChoice.PXELINUX, MENU),
-        (Firmware.UEFI_X64, False, LoaderChoice.AUTO, "bootx64.efi"),
+        (Firmware.BIOS, True, LoaderChoice.GRUB, MENU),
+        (Firmware.BIOS, False, LoaderChoice.GRUB, "pxelinux.0"),
+        (Firmware.UEFI_X64, True, LoaderChoice.GRUB, MENU),
+        (Firmware.UEFI_X64, False, LoaderChoice.AUTO, SHIM),
+        (Firmware.UEFI_X64, False, LoaderChoice.PXELINUX, SHIM),
+        (Firmware.UEFI_X64, False, LoaderChoice.GRUB, SHIM),
+        (Firmware.UEFI_X64, False, LoaderChoice.IPXE, SNPONLY),
+        (Firmware.HTTP_X64, False, LoaderChoice.AUTO, SHIM_URL),
+        (Firmware.HTTP_X64, False, LoaderChoice.IPXE, SHIM_URL),
         (Firmware.UEFI_ARM64, False, LoaderChoice.AUTO, None),
         (Firmware.UNKNOWN, False, LoaderChoice.AUTO, None),
     ],
@@ -43,6 +59,12 @@ def test_the_choice_follows_firmware_and_loader(
 def test_a_bios_rom_is_chained_to_ipxe_where_asked_and_possible() -> None:
     files = BootFiles(ipxe_menu_url="http://x/", bios_ipxe_file="undionly.kpxe")
     assert choose(Firmware.BIOS, LoaderChoice.IPXE, files=files) == "undionly.kpxe"
+
+
+def test_a_loader_that_is_missing_is_replaced_by_the_other_one() -> None:
+    assert choose(Firmware.UEFI_X64, LoaderChoice.IPXE, files=replace(FILES, ipxe_files={})) == SHIM
+    for loader in (LoaderChoice.AUTO, LoaderChoice.GRUB):
+        assert choose(Firmware.UEFI_X64, loader, files=replace(FILES, grub_files={})) == SNPONLY
 
 
 def test_a_host_that_is_not_to_install_gets_nothing() -> None:

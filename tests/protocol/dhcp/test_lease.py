@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -20,6 +21,9 @@ def mac(number: int) -> MacAddress:
 
 def subnet(first: int = 50, last: int = 52) -> Subnet:
     return Subnet(network=IPv4Network("10.77.0.0/24"), first=ip(first), last=ip(last), router=ip(1), lease_time_s=600)
+
+
+PLAIN = subnet()
 
 
 def offered(book: LeaseBook, host: int, now: float = 0, wanted: IPv4Address | None = None) -> IPv4Address | None:
@@ -180,3 +184,34 @@ def test_a_senseless_subnet_is_refused_with_a_reason(change: dict[str, object], 
     good = {"network": IPv4Network("10.77.0.0/24"), "first": ip(50), "last": ip(60)}
     with pytest.raises(BadSubnet, match=reason):
         Subnet(**{**good, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("destination", "descriptor"),
+    [
+        ("10.0.0.0/8", b"\x08\x0a"), ("10.17.0.0/16", b"\x10\x0a\x11"), ("10.27.129.0/24", b"\x18\x0a\x1b\x81"),
+        ("10.229.0.128/25", b"\x19\x0a\xe5\x00\x80"), ("10.198.122.47/32", b"\x20\x0a\xc6\x7a\x2f"),
+        ("0.0.0.0/0", b"\x00"),
+    ],
+)  # fmt: skip
+def test_a_route_is_written_as_the_examples_of_rfc_3442(destination: str, descriptor: bytes) -> None:
+    subnet = replace(PLAIN, router=None, routes=((IPv4Network(destination), PLAIN.first),))
+    assert subnet.routes_bytes() == descriptor + PLAIN.first.packed
+
+
+def test_the_default_route_is_named_once_and_never_alone() -> None:
+    default = (IPv4Network("0.0.0.0/0"), PLAIN.last)
+    with_router = replace(PLAIN, router=PLAIN.first)
+    assert replace(with_router, routes=(default,)).routes_bytes() == b"\x00" + PLAIN.last.packed
+    assert with_router.routes_bytes() == b""
+
+
+def test_routes_that_make_no_sense_are_refused() -> None:
+    away = (IPv4Network("10.9.0.0/16"), IPv4Address("192.0.2.1"))
+    twice = ((IPv4Network("10.9.0.0/16"), PLAIN.first), (IPv4Network("10.9.0.0/16"), PLAIN.last))
+    many = tuple((IPv4Network(f"10.9.{n}.0/24"), PLAIN.first) for n in range(40))
+    for routes, said in (((away,), "is not inside"), (twice, "two routes"), (many, "too many")):
+        with pytest.raises(BadSubnet, match=said):
+            replace(PLAIN, routes=routes)
+    with pytest.raises(BadSubnet, match="MTU"):
+        replace(PLAIN, mtu=100)

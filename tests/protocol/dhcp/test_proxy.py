@@ -10,25 +10,41 @@ from pxeforge.domain.firmware import Firmware
 from pxeforge.protocol.dhcp import proxy
 from pxeforge.protocol.dhcp.bootfile import BootFiles
 from pxeforge.protocol.dhcp.client import classify
+from pxeforge.protocol.dhcp.dialect import Dialect
 from pxeforge.protocol.dhcp.exchange import Answer, Ignored, Reply
 from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, MessageType, Op, Option, sub_options
 
-from .packets import IPXE_DISCOVER, OTHERS, OURS, OVMF_DISCOVER, PXE_ROM_DISCOVER, arrival, message
+from .packets import (
+    IPXE_DISCOVER,
+    OTHERS,
+    OURS,
+    OVMF_DISCOVER,
+    OVMF_HTTP_DISCOVER,
+    PXE_ROM_DISCOVER,
+    arrival,
+    message,
+)
 
 INSTALL = BootDecision(boot=Boot.INSTALL, reason="host is armed")
-FILES = BootFiles(ipxe_menu_url="http://{server}/boot/{mac}/menu.ipxe", uefi_files={Firmware.UEFI_X64: "boot.efi"})
+URL = "http://{server}:8080/boot/{mac}/boot.efi"
+FILES = BootFiles(
+    ipxe_menu_url="http://{server}/boot/{mac}/menu.ipxe",
+    grub_files={Firmware.UEFI_X64: "boot.efi", Firmware.HTTP_X64: URL},
+)
 PEER = ("10.77.0.50", 4011)
 
 
-def respond(found: DhcpMessage, port: int = 67, decision: BootDecision = INSTALL) -> Answer | Ignored:
+def respond(
+    found: DhcpMessage, port: int = 67, decision: BootDecision = INSTALL, dialect: Dialect | None = None
+) -> Answer | Ignored:
     request = classify(found)
     assert isinstance(request, BootRequest)
     peer = PEER if port == 4011 else ("0.0.0.0", 68)
-    return proxy.answer(found, arrival(port, peer=peer), request, decision, FILES)
+    return proxy.answer(found, arrival(port, peer=peer), request, decision, FILES, dialect)
 
 
-def only_reply(found: DhcpMessage, port: int = 67) -> Reply:
-    answer = respond(found, port)
+def only_reply(found: DhcpMessage, port: int = 67, dialect: Dialect | None = None) -> Reply:
+    answer = respond(found, port, dialect=dialect)
     assert isinstance(answer, Answer), answer
     (reply,) = answer.replies
     return reply
@@ -66,6 +82,27 @@ def test_uefi_is_sent_to_port_4011_without_option_43() -> None:
     assert sent.options[Option.VENDOR_CLASS] == b"PXEClient"
     assert Option.VENDOR not in sent.options
     assert Option.BOOT_FILE not in sent.options
+
+
+def test_uefi_that_fails_on_port_4011_gets_its_file_in_the_offer() -> None:
+    sent = only_reply(DhcpMessage.parse(OVMF_DISCOVER), dialect=Dialect.DIRECT).message
+    assert (sent.file, sent.siaddr) == (b"boot.efi", OURS)
+    assert sub_options(sent.options[Option.VENDOR]) == {6: b"\x08"}
+
+
+def test_a_bios_rom_that_loses_offers_with_a_file_is_sent_to_port_4011() -> None:
+    sent = only_reply(DhcpMessage.parse(PXE_ROM_DISCOVER), dialect=Dialect.BINL).message
+    assert (sent.file, sent.siaddr, Option.VENDOR in sent.options) == (b"", OURS, False)
+
+
+@pytest.mark.parametrize("dialect", [None, *Dialect])
+def test_http_boot_gets_its_url_at_once_and_no_word_of_pxe(dialect: Dialect | None) -> None:
+    sent = only_reply(DhcpMessage.parse(OVMF_HTTP_DISCOVER), dialect=dialect).message
+    assert sent.options[Option.VENDOR_CLASS] == b"HTTPClient"
+    # An address, not a name: a name would need a DNS server in the site's offer.
+    assert sent.options[Option.BOOT_FILE] == sent.file == b"http://10.77.0.1:8080/boot/52:54:00:12:34:56/boot.efi"
+    assert Option.VENDOR not in sent.options
+    assert sent.encode()[-1] in (0, 255)
 
 
 @pytest.mark.parametrize("kind", [MessageType.REQUEST, MessageType.INFORM])
@@ -117,7 +154,7 @@ def test_a_relayed_discover_is_answered_to_the_relay_with_its_option_last() -> N
 
 
 @given(
-    st.sampled_from([IPXE_DISCOVER, PXE_ROM_DISCOVER, OVMF_DISCOVER]),
+    st.sampled_from([IPXE_DISCOVER, PXE_ROM_DISCOVER, OVMF_DISCOVER, OVMF_HTTP_DISCOVER]),
     st.sampled_from(MessageType),
     st.sampled_from([67, 4011]),
     st.sampled_from([None, OURS, OTHERS]),

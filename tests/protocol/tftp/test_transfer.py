@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pxeforge.protocol.tftp.packet import Ack, Data, Error, ErrorCode, Opcode, OptionAck, Request, encode, parse
-from pxeforge.protocol.tftp.transfer import Datagram, Download, Limits, Outcome, negotiate
+from pxeforge.protocol.tftp.transfer import Datagram, Download, Limits, Outcome, Window, negotiate
 
 PEER = ("10.77.0.50", 2070)
 STRANGER = ("10.77.0.66", 666)
@@ -300,3 +300,66 @@ def test_the_clients_timeout_is_used() -> None:
     transfer = download(5000, {"timeout": "3"})
     transfer.start(10)
     assert transfer.deadline == 13
+
+
+def windowed(**options: str) -> Download:
+    """A transfer in windows of 4 blocks whose client answers within 10 ms, at its first window."""
+    transfer = download(40 * 512, {"windowsize": "4", **options})
+    transfer.start(0.0)
+    assert blocks(ack(transfer, 0, 0.01)) == [1, 2, 3, 4]
+    return transfer
+
+
+def test_a_lost_first_block_is_told_by_a_repeated_ack_and_the_window_sent_again_once() -> None:
+    transfer = windowed()
+    assert blocks(ack(transfer, 4, 0.02)) == [5, 6, 7, 8]
+    assert ack(transfer, 4, 0.021) == []  # a copy of the ACK before: it comes too early to know of the window
+    assert blocks(ack(transfer, 4, 0.03)) == [5, 6, 7, 8]
+    assert ack(transfer, 4, 0.04) == []
+    assert blocks(ack(transfer, 8, 0.05)) == [9, 10, 11, 12]
+
+
+def test_a_lost_last_block_is_sent_again_before_the_ordinary_wait_is_over_but_patience_stays() -> None:
+    transfer = windowed()
+    assert transfer.deadline == pytest.approx(0.21)
+    moments = []
+    while transfer.deadline is not None:
+        moments.append(round(transfer.deadline, 2))
+        transfer.expired(transfer.deadline)
+    assert moments == [0.21, 1.21, 3.21, 7.21, 15.21, 23.21, 31.21]
+    assert transfer.outcome is Outcome.TIMED_OUT
+
+
+def test_a_slow_client_is_given_its_time() -> None:
+    transfer = download(40 * 512, {"windowsize": "4"})
+    transfer.start(0.0)
+    ack(transfer, 0, 0.15)
+    assert transfer.deadline == pytest.approx(0.15 + 4 * 0.15)
+
+
+def test_the_clients_own_timeout_is_not_undercut() -> None:
+    assert windowed(timeout="2").deadline == pytest.approx(2.01)
+
+
+def test_a_window_is_read_at_once_and_joined_for_one_send() -> None:
+    data, reads = content(5 * 512 + 7), []
+
+    def read(offset: int, length: int) -> bytes:
+        reads.append((offset, length))
+        return data[offset : offset + length]
+
+    transfer = Download(Request(Opcode.READ, b"x", "octet", {"windowsize": "8"}), PEER, size=len(data), read=read)
+    transfer.start(0)
+    window = ack(transfer, 0)
+    assert isinstance(window, Window)
+    assert reads == [(0, len(data))]
+    assert (len(window), window.block_bytes, window.to) == (6, 516, PEER)
+    assert window.joined == b"".join(each.payload for each in window)
+    assert [parse(each.payload) for each in window][-1] == Data(6, data[-7:])
+
+
+def test_a_window_that_passes_the_wrap_counts_on_from_zero() -> None:
+    transfer, client = download(8 * 65_540, {"blksize": "8", "windowsize": "64"}), Client()
+    assert transfer.window_block_bytes == 12
+    simulate(transfer, client, seed=0, loss=0, dup=0, jitter_s=0)
+    assert bytes(client.got) == content(8 * 65_540)

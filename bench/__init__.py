@@ -1,0 +1,1 @@
+"""How fast pxeforge is, side by side with its peers in one run: `python -m bench`."""

@@ -1,0 +1,1 @@
+"""`pxeforge doctor`: what stands in the way of `pxeforge serve`, found before a host finds it."""

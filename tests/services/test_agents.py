@@ -1,0 +1,38 @@
+"""What an agent's greeting may say, and what a stranger's may not."""
+
+from typing import Any
+
+import pytest
+
+from pxeforge.services import agents, events, hosts
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Forbidden
+from tests.conftest import PEER, Clock
+
+
+def greet(ctx: Context, host_id: str, facts: dict[str, Any], boot_id: str = "b1") -> dict[str, Any]:
+    return agents.hello(ctx, host_id, version="1", boot_id=boot_id, facts=facts, clock=None, peer=PEER)
+
+
+def test_odd_facts_do_not_cost_us_the_host(ctx: Context, registered: dict[str, Any]) -> None:
+    before = hosts.show(ctx, "n1")["facts"]
+    for _ in range(2):
+        assert greet(ctx, registered["host_id"], {"nics": [{"name": "x" * 99, "mac": "?"}]})["poll_s"] > 0
+    assert hosts.show(ctx, "n1")["facts"] == before
+    kinds = [event["kind"] for event in events.timeline(ctx, registered["host_id"])]
+    assert kinds.count("facts_refused") == 1
+
+
+def test_a_long_boot_id_is_the_same_boot(ctx: Context, registered: dict[str, Any]) -> None:
+    for _ in range(3):
+        greet(ctx, registered["host_id"], {}, boot_id="b" * 200)
+    kinds = [event["kind"] for event in events.timeline(ctx, registered["host_id"])]
+    assert kinds.count("agent_connected") == 1
+
+
+def test_a_host_that_was_forgotten_is_refused(ctx: Context, registered: dict[str, Any], clock: Clock) -> None:
+    hosts.forget(ctx, "n1", who="test")
+    with pytest.raises(Forbidden):
+        greet(ctx, registered["host_id"], {})
+    with pytest.raises(Forbidden):
+        agents.authenticate(ctx, registered["agent_token"])
