@@ -183,7 +183,7 @@ def explain(session: Any, host: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("host")
-@click.argument("what", type=click.Choice(["menu", "answers", "late", "disks", "early"]))
+@click.argument("what", type=click.Choice(["menu", "menu.pxelinux", "menu.grub", "answers", "early", "disks", "late"]))
 @click.option("--profile", help="As if armed for this profile.")
 @click.pass_obj
 def render(session: Any, host: str, what: str, profile: str | None) -> None:

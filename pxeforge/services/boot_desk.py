@@ -24,7 +24,6 @@ _NEIGHBOUR_KEPT_S = 10.0
 _QUIET_S = 60.0  # the same DISCOVER again within this time is no news
 _MENU_ITEM = re.compile(r"Menu item '([^']+)' selected")
 _MAX_LOG_BYTES = 20_000_000
-_MAX_REMEMBERED = 10_000
 # GRUB of other distributions asks by MAC at once, Debian's signed one asks for the file that all share.
 _MENU_PREFIXES = {
     "pxelinux.cfg/01-": MenuKind.PXELINUX,
@@ -43,7 +42,6 @@ class Desk:
         """`dialects` is told of each host that came as far as a file transfer."""
         self._ctx, self._dialects = ctx, dialects or DialectBook()
         self._told: dict[tuple[str, str], float] = {}
-        self._macs: dict[str, MacAddress] = {}  # by the address that fetched a loader under its MAC
         self._behind: dict[str, tuple[MacAddress | None, float]] = {}  # who was behind an address, and when we looked
 
     # ------------------------------------------------------------------ DHCP
@@ -112,7 +110,6 @@ class Desk:
         if own is not None:
             mac, name = own
             self._dialects.reached(mac)
-            self._remember(peer_ip, mac)
             if name == "autoexec.ipxe":
                 script = installs.autoexec(self._ctx, mac, peer=peer_ip)
                 return script.encode() if script is not None else None
@@ -120,15 +117,9 @@ class Desk:
             if name.startswith("images/"):
                 _, image_name, version, path = name.split("/", 3)
                 return self._image_file(f"{image_name}/{version}", path)
-            return loaders.loader_file(self._ctx, name, peer_ip, self._macs.get(peer_ip))
+            return loaders.loader_file(self._ctx, name, peer_ip)
         except (NotFound, ValueError):
             return None
-
-    def _remember(self, peer_ip: str, mac: MacAddress) -> None:
-        """In proxy mode nobody tells us a host's address: its own loader names it, GRUB's other files do not."""
-        if len(self._macs) >= _MAX_REMEMBERED:
-            self._macs.clear()
-        self._macs[peer_ip] = mac
 
     def _image_file(self, reference: str, path: str) -> Path | None:
         image = images.by_reference(self._ctx, reference)

@@ -50,7 +50,8 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None) -> Flask:
 
     @app.get("/boot/<mac>/<name>")
     def loader(mac: str, name: str) -> Response:
-        path = loaders.loader_file(ctx, name, _peer(), _mac(mac)) if name.endswith(".efi") else None
+        _mac(mac)
+        path = loaders.loader_file(ctx, name, _peer()) if name.endswith(".efi") else None
         if path is None:
             raise NotFound("no such boot loader")
         return _file(path, "application/efi")

@@ -191,25 +191,25 @@ def test_a_loader_is_found_below_the_mac_of_a_host(ctx: Context, desk: Desk, arm
 
 def test_the_files_of_grub_come_from_the_image(ctx: Context, desk: Desk, armed: dict[str, Any]) -> None:
     assert desk.tftp_open("debian-installer/amd64/grub/x86_64-efi/command.lst", PEER) is None
-    image = write_image(ctx.data_dir, "20990101", {"loaders/grub/x86_64-efi/command.lst": b"list"})
+    files = {"loaders/bootnetx64.efi": b"shim", "loaders/grub/x86_64-efi/command.lst": b"list"}
+    image = write_image(ctx.data_dir, "20990101", files)
     assert desk.tftp_open("debian-installer/amd64/grub/x86_64-efi/command.lst", "192.0.2.99") == (
         image / "loaders/grub/x86_64-efi/command.lst"
     )
 
 
-def test_in_proxy_mode_all_of_a_hosts_loaders_come_from_the_image_it_is_armed_with(
-    ctx: Context, desk: Desk, profile: str
-) -> None:
-    lists = "debian-installer/amd64/grub/x86_64-efi/command.lst"
-    files = {"loaders/bootnetx64.efi": b"shim", "loaders/grub/x86_64-efi/command.lst": b"list"}
+def test_uefi_gets_the_newest_loaders_whatever_it_installs(ctx: Context, desk: Desk, profile: str) -> None:
+    files = {"loaders/bootnetx64.efi": b"shim", "loaders/grubx64.efi": b"grub", "loaders/grub/x86_64-efi/fs.lst": b"l"}
     write_image(ctx.data_dir, "20250803", files)
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
     installs.arm(ctx, "n1", profile=profile, who="test")
+    desk.dhcp_leased(HOST, PEER)
     write_image(ctx.data_dir, "20990101", files)
-    assert "20990101" in str(desk.tftp_open(lists, PEER))  # nobody has told us yet whose address this is
-    assert "20250803" in str(desk.tftp_open(f"boot/{HOST.dashed}/bootnetx64.efi", PEER))
-    assert "20250803" in str(desk.tftp_open(lists, PEER))
-    assert "20990101" in str(desk.tftp_open("boot/52-54-00-99-99-99/bootnetx64.efi", "192.0.2.99"))
+    write_image(ctx.data_dir, "20990102")  # without loaders for UEFI
+    own = f"boot/{HOST.dashed}"
+    for name in (f"{own}/bootnetx64.efi", f"{own}/grubx64.efi", "debian-installer/amd64/grub/x86_64-efi/fs.lst"):
+        assert "20990101" in str(desk.tftp_open(name, PEER))
+    assert "20250803" in str(desk.tftp_open("pxelinux.0", PEER))
 
 
 def test_autoexec_is_the_menu_of_a_known_host_and_not_found_for_a_stranger(desk: Desk, armed: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ from pxeforge.webapp.pages.timeline import entries, stages
 
 _TIMELINE_LIMIT = 1500
 _PREVIEWS = {
-    "menu": "iPXE menu", "menu.pxelinux": "pxelinux menu", "answers": "Answers", "early": "Early script",
-    "disks": "Disk script", "late": "Late script",
+    "menu": "iPXE menu", "menu.pxelinux": "pxelinux menu", "menu.grub": "GRUB menu",
+    "answers": "Answers", "early": "Early script", "disks": "Disk script", "late": "Late script",
 }  # fmt: skip
 _BUSY = frozenset({"armed", "booting", "installing", "configuring"})
 
