@@ -117,7 +117,7 @@ class DhcpServer:
 
     def _become_authority(self, interfaces: list[Interface]) -> None:
         if self._store is None or not self._settings.subnets:
-            raise ValueError("DHCP server mode needs an address range: give --dhcp-range, or use --dhcp proxy")
+            raise ValueError("DHCP server mode needs an address range: give --range, or use --dhcp proxy")
         if not self._settings.force:
             for interface in interfaces:
                 _refuse_beside_others(interface.name, self._settings.probe_s)

@@ -13,7 +13,7 @@ from pxeforge.servers.datagram import listen_udp, receive
 from pxeforge.servers.desk import BootDesk
 from pxeforge.servers.loop import Loop
 
-_REMEDY = "another syslog server?): stop it, or choose another port with --syslog-port"
+_REMEDY = "another syslog server?): stop it, or change syslog_port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

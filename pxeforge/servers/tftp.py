@@ -26,7 +26,7 @@ from pxeforge.servers.tftp_window import WindowSender
 
 log = structlog.get_logger(__name__)
 
-_REMEDY = "another TFTP server?): stop it, or choose another address with --listen"
+_REMEDY = "another TFTP server?): stop it, or choose another port with --tftp-port"
 _SWEEP_S: Final = 0.1  # how often the deadlines are looked at while something is under way
 _LONGEST_ANSWER: Final = 400  # clients send ACK and ERROR; of a longer text the end is not missed
 _LARGEST_NETASCII: Final = 1 << 20
