@@ -89,7 +89,7 @@ def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str,
 def set_host(
     session: Any, host: str, name: str | None, tags: tuple[str, ...], loader: str | None, settings: tuple[str, ...]
 ) -> None:
-    """Name a host and set what its answers need (disk='{serial: X}', wipe=true, parameters='{…}')."""
+    """Name a host and set what its answers need (disk=serial=X, wipe=true, parameters='{…}')."""
     body: dict[str, Any] = {"name": name, "loader": loader}
     if tags:
         body["tags"] = list(tags)

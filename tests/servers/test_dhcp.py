@@ -135,7 +135,7 @@ def dnsmasq(namespace: str, lease_file: Path) -> Iterator[None]:
     """The site's own DHCP server."""
     command = (
         f"ip netns exec {namespace} dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 "
-        "--bind-interfaces --range=10.77.0.100,10.77.0.120,1h --no-ping --user=root --pid-file= "
+        "--bind-interfaces --dhcp-range=10.77.0.100,10.77.0.120,1h --no-ping --user=root --pid-file= "
         f"--dhcp-leasefile={lease_file}"
     )
     process = subprocess.Popen(command.split(), stderr=subprocess.PIPE, text=True)

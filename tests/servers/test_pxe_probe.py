@@ -148,7 +148,7 @@ def test_an_empty_network_gives_no_answer(network: Network) -> None:
 @needs_dnsmasq
 def test_a_plain_dhcp_server_offers_every_guise_an_address_and_no_file(network: Network, tmp_path: Path) -> None:
     host = network.host(str(MAC), "10.77.0.7/24")
-    with dnsmasq(network.server, "br0", tmp_path, "--range=10.77.0.50,10.77.0.60,1h"):
+    with dnsmasq(network.server, "br0", tmp_path, "--dhcp-range=10.77.0.50,10.77.0.60,1h"):
         answers = probe(host)
     assert seen(answers) == {("10.77.0.1", 67, guise.value, True) for guise in Guise}
     assert not any(answer.boots or answer.is_boot_service for answer in answers)
@@ -157,7 +157,7 @@ def test_a_plain_dhcp_server_offers_every_guise_an_address_and_no_file(network: 
 @pytest.mark.needs_root
 @needs_dnsmasq
 def test_a_dhcp_server_on_this_very_computer_is_heard_as_well(network: Network, tmp_path: Path) -> None:
-    with dnsmasq(network.server, "br0", tmp_path, "--range=10.77.0.50,10.77.0.60,1h"):
+    with dnsmasq(network.server, "br0", tmp_path, "--dhcp-range=10.77.0.50,10.77.0.60,1h"):
         assert seen(probe(network.server, "br0")) == {("10.77.0.1", 67, guise.value, True) for guise in Guise}
 
 
@@ -167,11 +167,11 @@ def test_a_dhcp_server_and_a_pxe_service_are_both_listed_and_told_apart(network:
     asking = network.host(str(MAC), "10.77.0.7/24")
     pxe = network.host("52:54:00:00:00:08", "10.77.0.8/24")
     proxy = (
-        "--range=10.77.0.0,proxy", "--pxe-service=x86PC,Install,pxelinux",
+        "--dhcp-range=10.77.0.0,proxy", "--pxe-service=x86PC,Install,pxelinux",
         "--pxe-service=X86-64_EFI,Install,boot.efi", "--enable-tftp", f"--tftp-root={tmp_path}",
     )  # fmt: skip
     with (
-        dnsmasq(network.server, "br0", tmp_path, "--range=10.77.0.50,10.77.0.60,1h"),
+        dnsmasq(network.server, "br0", tmp_path, "--dhcp-range=10.77.0.50,10.77.0.60,1h"),
         dnsmasq(pxe, "eth0", tmp_path, *proxy),
     ):
         answers = probe(asking)
@@ -188,7 +188,7 @@ def test_a_dhcp_server_and_a_pxe_service_are_both_listed_and_told_apart(network:
 @needs_dnsmasq
 def test_a_dhcp_server_that_names_a_boot_file_itself_is_seen_to_do_so(network: Network, tmp_path: Path) -> None:
     host = network.host(str(MAC), "10.77.0.7/24")
-    words = ("--range=10.77.0.50,10.77.0.60,1h", "--dhcp-boot=undionly.kpxe,,10.77.0.99")
+    words = ("--dhcp-range=10.77.0.50,10.77.0.60,1h", "--dhcp-boot=undionly.kpxe,,10.77.0.99")
     with dnsmasq(network.server, "br0", tmp_path, *words):
         bios = next(answer for answer in probe(host) if answer.guise is Guise.BIOS)
     assert (bios.boots, bios.next_server) == ("undionly.kpxe", IPv4Address("10.77.0.99"))
