@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def test_without_an_interface_it_says_which_there_are_and_fails(run: Run) -> Non
     assert done.exit_code == 1
     assert "no interface is named" in done.output
     assert "→ name that of the boot network with --interface" in done.output
-    assert "errors: 1" in done.output.splitlines()[-1]
+    # One error at least: this computer may have others, such as a port in use.
+    assert re.match(r"errors: [1-9]", done.output.splitlines()[-1])
 
 
 def test_json_is_an_array_with_stable_keys(run: Run) -> None:
