@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.lifecycle import HostState, Signal
-from pxeforge.engine.graph import OVER, SUCCEEDED, TaskGraph, TaskState
+from pxeforge.engine.graph import SUCCEEDED, TaskGraph, TaskState
 from pxeforge.engine.plan import Plan, PlanHost, PlannedTask, PlanProblem, PlanServer, compile_plan
 from pxeforge.engine.plan_views import plan_dot, plan_text
 from pxeforge.engine.roles import Role, RoleProblem, load_roles
@@ -498,7 +498,3 @@ def _failure(steps: list[dict[str, Any]]) -> str:
         return ""
     lines = (failed.get("message") or failed.get("output", "")).strip().splitlines()
     return f" at {failed['name']}: {lines[-1][:300] if lines else 'no output'}"
-
-
-def is_over(state: str) -> bool:
-    return TaskState(state) in OVER

@@ -16,7 +16,7 @@ from pxeforge.services.answers import check_parameters
 from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Event, Host, Nic, Run, RunTask
+from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Host, Nic, Run, RunTask
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_.:-]{1,63}")
@@ -359,12 +359,6 @@ def discover(session: Session, ctx: Context, mac: MacAddress) -> Host:
     session.flush()
     record(session, ctx, host_id=host.id, source="dhcp", kind="discovered", message=f"{mac} seen for the first time")
     return host
-
-
-def had_event(session: Session, host_id: str, kind: str, *, since: float) -> bool:
-    """Whether the timeline already tells of `kind` since then (unix seconds)."""
-    query = select(Event.id).where(Event.host_id == host_id, Event.kind == kind, Event.at >= since).limit(1)
-    return session.scalars(query).first() is not None
 
 
 def _new_host(ctx: Context, session: Session, state: HostState) -> Host:

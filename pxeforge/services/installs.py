@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import select
@@ -356,30 +358,30 @@ def late(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
 
 
 def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str, head: bool) -> str:
+    with _keeping_refusals(ctx) as session:
+        attempt, host = _redeem(session, ctx, token, purpose, what, peer)
+        image = images.by_reference(ctx, attempt.image)
+        tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
+        text = _render(ctx, host, attempt.parameters, image, what, tokens)
+        if what == "answers" and not head:
+            _begin_install(session, ctx, host, attempt, peer)
+        elif not head:
+            said = f"{what} script fetched by {peer}"
+            record(session, ctx, host_id=host.id, source="installer", kind=what, message=said)
+    return text
+
+
+@contextlib.contextmanager
+def _keeping_refusals(ctx: Context) -> Iterator[Session]:
+    """A write transaction that ends well when a token is refused, so that the refusal's event is kept."""
     refusal: Forbidden | None = None
-    text = ""
     with ctx.database.write() as session:
         try:
-            attempt, host = _redeem(session, ctx, token, purpose, what, peer)
-            image = images.by_reference(ctx, attempt.image)
-            tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
-            text = _render(ctx, host, attempt.parameters, image, what, tokens)
-            if what == "answers" and not head:
-                _begin_install(session, ctx, host, attempt, peer)
-            elif not head:
-                record(
-                    session,
-                    ctx,
-                    host_id=host.id,
-                    source="installer",
-                    kind=what,
-                    message=f"{what} script fetched by {peer}",
-                )
+            yield session
         except Forbidden as problem:
-            refusal = problem  # its event is kept: the transaction ends well
+            refusal = problem
     if refusal is not None:
         raise refusal
-    return text
 
 
 def _begin_install(session: Session, ctx: Context, host: Host, attempt: Attempt, peer: str) -> None:
@@ -434,37 +436,20 @@ def token_of(ctx: Context, attempt_id: str, purpose: str) -> str:
 
 
 def progress(ctx: Context, token: str, said: str, *, peer: str) -> None:
-    _note(ctx, token, "progress", said or "installer reported", peer)
+    with _keeping_refusals(ctx) as session:
+        _, host = _redeem(session, ctx, token, "installer", "progress", peer)
+        message = said or "installer reported"
+        record(session, ctx, host_id=host.id, source="installer", kind="progress", message=message)
 
 
 def failed(ctx: Context, token: str, stage: str, said: str, *, peer: str) -> None:
     """The installer stops by its own decision. A late failure is only told: the registration may still come."""
-    refusal: Forbidden | None = None
-    with ctx.database.write() as session:
-        try:
-            _, host = _redeem(session, ctx, token, "installer", "failed", peer)
-            if stage == "late":
-                record(
-                    session, ctx, host_id=host.id, source="installer", kind="late_failed", message=said or "late failed"
-                )
-            else:
-                _give_up(session, ctx, host, f"{stage}: {said or 'the installer gave up'}", source="installer")
-        except Forbidden as problem:
-            refusal = problem
-    if refusal is not None:
-        raise refusal
-
-
-def _note(ctx: Context, token: str, kind: str, said: str, peer: str) -> None:
-    refusal: Forbidden | None = None
-    with ctx.database.write() as session:
-        try:
-            _, host = _redeem(session, ctx, token, "installer", kind, peer)
-            record(session, ctx, host_id=host.id, source="installer", kind=kind, message=said)
-        except Forbidden as problem:
-            refusal = problem
-    if refusal is not None:
-        raise refusal
+    with _keeping_refusals(ctx) as session:
+        _, host = _redeem(session, ctx, token, "installer", "failed", peer)
+        if stage == "late":
+            record(session, ctx, host_id=host.id, source="installer", kind="late_failed", message=said or "late failed")
+        else:
+            _give_up(session, ctx, host, f"{stage}: {said or 'the installer gave up'}", source="installer")
 
 
 def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> dict[str, Any]:
@@ -472,20 +457,13 @@ def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> d
 
     Who lost our answer on the way may ask again with the same `registration_nonce` until its agent has connected.
     """
-    refusal: Forbidden | None = None
-    answer: dict[str, Any] = {}
     told = {key: value for key, value in facts.items() if key != "registration_nonce"}
     nonce = str(facts.get("registration_nonce") or "")
-    with ctx.database.write() as session:
-        try:
-            answer = _answered_before(session, ctx, token, nonce)
-            if not answer:
-                attempt, host = _redeem(session, ctx, token, "installer", "register", peer)
-                answer = _register(session, ctx, token, attempt, host, told, nonce, peer)
-        except Forbidden as problem:
-            refusal = problem
-    if refusal is not None:
-        raise refusal
+    with _keeping_refusals(ctx) as session:
+        answer = _answered_before(session, ctx, token, nonce)
+        if not answer:
+            attempt, host = _redeem(session, ctx, token, "installer", "register", peer)
+            answer = _register(session, ctx, token, attempt, host, told, nonce, peer)
     return answer
 
 

@@ -64,9 +64,11 @@ class TestTheWholeWay:
 
     def test_6_the_registration_token_is_dead(self, journey: Journey) -> None:
         journey.token_is_dead()
+        assert any(event["kind"] == "token_refused" for event in journey.lab.timeline(HOST))
 
     def test_7_it_netboots_first_and_boots_from_its_disk(self, journey: Journey) -> None:
         journey.boot_installed()
+        assert journey.lab.json("host", "show", HOST)["agent_seen_at"]
 
     def test_8_roles_are_assigned_on_the_web_page(self, journey: Journey) -> None:
         page = Page(journey)
@@ -81,6 +83,7 @@ class TestTheWholeWay:
         journey.deploy()
         journey.verify()
         journey.deploy_again()
+        assert journey.lab.json("host", "show", HOST)["state"] == "ready"
 
 
 class Page:

@@ -27,7 +27,8 @@ def test_every_other_name_is_nobodys(name: str) -> None:
 @given(st.text(max_size=60))
 def test_no_name_is_too_strange_to_be_read(name: str) -> None:
     loaders.own_name(name)
-    loaders.own_name(f"boot/{MAC}/{name}")
+    own = loaders.own_name(f"boot/{MAC}/{name}")
+    assert own is None or own[0] == HOST
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
