@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import shlex
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, TemplateSyntaxError
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+_MOST_VERDICTS: Final = 4096
 MAX_RENDERED_BYTES: Final = 1 << 20  # the largest answer file of a real rack is below 100 kB
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0085\u2028\u2029]")
 # What a kernel argument may hold: no blank, quote, comment sign, or anything iPXE, GRUB or a shell would read.
 _KERNEL_WORD = re.compile(r"[A-Za-z0-9_.,/:=@%+~?*^\[\]-]+", re.ASCII)
+_KERNEL_LINE = re.compile(rf"{_KERNEL_WORD.pattern}(?: {_KERNEL_WORD.pattern})*", re.ASCII)
 _NOT_DISPLAYABLE = re.compile(r"[^A-Za-z0-9 _.,:/=@%+()\[\]-]", re.ASCII)
 
 
@@ -39,16 +43,37 @@ class FolderLoader(BaseLoader):
         """The text of the first folder that has the template; raises TemplateNotFound."""
         del environment
         pieces = split_template_path(template)  # raises TemplateNotFound for '..'
+        earlier: list[Path] = []  # where a file of the same name would come first
         for folder in self.dirs:
             path = folder.joinpath(*pieces)
             if not path.exists():
+                earlier.append(path)
                 continue
             real = path.resolve()
             if not real.is_relative_to(folder.resolve()) or not stat.S_ISREG(real.stat().st_mode):
                 raise TemplateNotFound(template, f"{path} leads out of {folder} or is no plain file")
-            return real.read_text(encoding="utf-8"), f"{folder.name}/{template}", None
+            unchanged = _Unchanged(path, earlier)
+            return real.read_text(encoding="utf-8"), f"{folder.name}/{template}", unchanged
         places = ", ".join(map(str, self.dirs)) or "no folder"
         raise TemplateNotFound(template, f"template not found in {places}")
+
+
+class _Unchanged:
+    """Whether a compiled template still stands for its file: an edited one is compiled anew at the next request."""
+
+    def __init__(self, path: Path, earlier: list[Path]) -> None:
+        self._path, self._earlier = str(path), [str(place) for place in earlier]
+        self._stamp = self._now()
+
+    def __call__(self) -> bool:
+        return self._now() == self._stamp and not any(map(os.path.exists, self._earlier))
+
+    def _now(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - asked for each rendered text
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def quote_for_shell(value: object) -> str:
@@ -82,6 +107,8 @@ def kernel_word(value: object) -> str:
 def kernel_line(value: object) -> str:
     """Filter `kargs`: a whole kernel command line, words joined by one blank. Raises ValueError like `karg`."""
     text = str(value)
+    if _KERNEL_LINE.fullmatch(text):
+        return text  # the same as below, for most lines, in one step
     if _CONTROL.search(text) or "\t" in text:
         raise ValueError(f"kernel arguments must be one line without control characters, not {text!r}")
     return " ".join(kernel_word(word) for word in text.split(" ") if word)
@@ -101,9 +128,33 @@ FILTERS: Final[Mapping[str, Callable[[object], str]]] = {
 }
 
 
-def make_environment(dirs: Sequence[Path]) -> Environment:
-    """A sandboxed environment over `dirs`: undefined names are errors, nothing is HTML, no global but `range`."""
-    environment = ImmutableSandboxedEnvironment(
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """The sandbox's verdict on an attribute hangs on the value's type and the name only: it is asked once for each.
+
+    (That is what jinja2's is_internal_attribute and modifies_known_mutable look at.) Half of a menu's time went there.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._verdicts: dict[tuple[type, str], bool] = {}
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        key = (type(obj), attr)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            verdict = super().is_safe_attribute(obj, attr, value)
+            if len(self._verdicts) < _MOST_VERDICTS:  # a template may make up names without end
+                self._verdicts[key] = verdict
+        return verdict
+
+
+@functools.lru_cache(maxsize=32)
+def make_environment(dirs: tuple[Path, ...]) -> Environment:
+    """A sandboxed environment over `dirs`: undefined names are errors, nothing is HTML, no global but `range`.
+
+    It keeps compiled templates (compiling costs ten times what rendering does) as long as their files stay the same.
+    """
+    environment = _Sandbox(
         loader=FolderLoader(dirs),
         undefined=StrictUndefined,
         # These are shell scripts, boot menus and preseed files: each context has its own filter, HTML has none here.
@@ -121,7 +172,7 @@ def make_environment(dirs: Sequence[Path]) -> Environment:
 def render_template(template: str, context: Mapping[str, object], dirs: Sequence[Path]) -> str:
     """Renders one template (name relative to `dirs`); every error becomes TemplateProblem."""
     try:
-        return _joined(template, make_environment(dirs).get_template(template).generate(context))
+        return _joined(template, make_environment(tuple(dirs)).get_template(template).generate(context))
     except TemplateProblem:
         raise
     except TemplateSyntaxError as error:

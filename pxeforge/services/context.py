@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from pxeforge.assets import asset_dirs
 from pxeforge.domain.mac import MacAddress
+from pxeforge.protocol.dhcp.subnet import Subnet
+from pxeforge.services.news import News
 from pxeforge.services.problems import Problem
 from pxeforge.store.database import Database
 
@@ -50,18 +50,33 @@ class Context:
     operator_dir: Path = Path("/etc/pxeforge")
     clock: Callable[[], float] = time.time
     neighbour: Callable[[str], MacAddress | None] = lambda _address: None  # who answers for an address on our wire
+    news: News = field(default_factory=News)
+    dhcp: str = "proxy"  # how the wire answers: proxy, server or off
+    subnets: Callable[[], Sequence[Subnet]] = tuple  # what it leases in server mode
 
     def assets(self, kind: str) -> tuple[Path, ...]:
         """Where files of this kind lie; the operator's folder comes first and wins."""
-        return asset_dirs(kind, self.operator_dir / kind)
+        return _asset_dirs(kind, self.operator_dir)
 
     def key_for(self, purpose: str) -> bytes:
         """A 32-byte key for one purpose, derived from the master key (HKDF, RFC 5869)."""
-        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=purpose.encode()).derive(self.master_key)
+        return _derived(self.master_key, purpose)
 
     def sign(self, purpose: str, text: str) -> str:
         """A token for `text` that only this server can make: 32 hex digits of HMAC-SHA256."""
         return hmac.new(self.key_for(purpose), text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=64)
+def _asset_dirs(kind: str, operator_dir: Path) -> tuple[Path, ...]:
+    return asset_dirs(kind, operator_dir / kind)
+
+
+@functools.lru_cache(maxsize=64)
+def _derived(master_key: bytes, purpose: str) -> bytes:
+    # Extract and the first block of expand, which is as long as the key. (The library is 6 MB in each process.)
+    extracted = hmac.digest(bytes(32), master_key, "sha256")
+    return hmac.digest(extracted, purpose.encode() + b"\x01", "sha256")
 
 
 def new_id() -> str:
@@ -82,7 +97,7 @@ def load_master_key(data_dir: Path) -> bytes:
     """
     path = data_dir / "secret.key"
     if not path.exists():
-        write_whole(path, Fernet.generate_key() + b"\n", mode=0o600)
+        write_whole(path, base64.urlsafe_b64encode(secrets.token_bytes(32)) + b"\n", mode=0o600)
     key = path.read_bytes().strip()
     if len(key) != 44:
         raise Problem(f"{path} is damaged: restore it from a backup (secrets in the database are encrypted with it)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, delete, func, select
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from pxeforge.domain.lifecycle import Signal
 from pxeforge.services.context import Context
+from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import Event
 
 KEPT_PER_HOST: Final = 5000
@@ -37,8 +39,55 @@ def record(
     )  # fmt: skip
 
 
+_INSERT: Final = """
+    INSERT INTO events (host_id, run_id, at, source, kind, message, who, data)
+    VALUES (:host_id, NULL, :at, :source, :kind, :message, NULL, :data)
+"""
+
+
+def insert(
+    statements: Statements, *, at: float, host_id: str | None, source: str, kind: str, message: str,
+    data: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """The same in a small change of the wire (`Database.change`, `Database.post`)."""
+    statements.run(
+        _INSERT, at=at, host_id=host_id, source=source, kind=kind, message=_plain(message), data=json.dumps(data or {})
+    )
+
+
+_NOTE: Final = """
+    INSERT INTO events (host_id, at, source, kind, message, data)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(:rows)
+"""
+_NOTE_BY_MAC: Final = """
+    INSERT INTO events (host_id, at, source, kind, message, data)
+    SELECT n.host_id, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+    FROM json_each(:rows) JOIN nics n ON n.mac = value ->> 0
+"""
+
+
+def note(
+    ctx: Context, host_id: str, *, source: str, kind: str, message: str, data: dict[str, Any] | None = None
+) -> None:
+    """One event that changes nothing else and that nobody waits for: never blocks."""
+    ctx.database.post_row(_NOTE, host_id, ctx.clock(), source, kind, _plain(message), _json(data))
+
+
+def note_by_mac(
+    ctx: Context, mac: str, *, source: str, kind: str, message: str, data: dict[str, Any] | None = None
+) -> None:
+    """The same for the host with this MAC address, if there is one by then."""
+    ctx.database.post_row(_NOTE_BY_MAC, mac, ctx.clock(), source, kind, _plain(message), _json(data))
+
+
+def _json(data: dict[str, Any] | None) -> str:
+    return json.dumps(data) if data else "{}"
+
+
 def _plain(text: str) -> str:
     """Without control characters (they would drive an operator's terminal) and half surrogate pairs."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 

@@ -12,15 +12,17 @@ from sqlalchemy.orm import Session
 from pxeforge.domain.boot import LoaderChoice
 from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
 from pxeforge.domain.mac import MacAddress, NotAMac
+from pxeforge.services import reservations
 from pxeforge.services.answers import check_parameters
 from pxeforge.services.context import Context, new_id
-from pxeforge.services.events import record
+from pxeforge.services.events import insert, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Host, Nic, Run, RunTask
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_.:-]{1,63}")
-_SETTINGS = {"disk", "wipe", "parameters"}
+_SETTINGS = {"disk", "wipe", "parameters", "network"}
 
 
 def find(session: Session, text: str) -> Host:
@@ -242,6 +244,11 @@ def _change(
         if unknown:
             raise Problem(f"unknown host setting {min(unknown)!r}: known are {', '.join(sorted(_SETTINGS))}")
         merged = {key: value for key, value in {**host.settings, **settings}.items() if value is not None}
+        if "network" in settings:
+            network = reservations.merged(host.settings.get("network", {}), merged.pop("network", None))
+            if network != host.settings.get("network", {}):
+                put("reserved_address", reservations.check(session, ctx, host, network))
+            merged |= {"network": network} if network else {}
         own = merged.get("parameters", {})
         if not isinstance(own, dict):
             raise Problem("host setting parameters must be an object: the profile parameters of this host alone")
@@ -352,13 +359,18 @@ def move(
     )  # fmt: skip
 
 
-def discover(session: Session, ctx: Context, mac: MacAddress) -> Host:
-    """A host for a MAC nobody knows yet."""
-    host = _new_host(ctx, session, HostState.DISCOVERED)
-    host.nics.append(Nic(mac=str(mac)))
-    session.flush()
-    record(session, ctx, host_id=host.id, source="dhcp", kind="discovered", message=f"{mac} seen for the first time")
-    return host
+def discover(statements: Statements, mac: MacAddress, at: float) -> str:
+    """A host for a MAC nobody knows yet, in a small change of the wire; returns its id."""
+    host_id = new_id()
+    statements.run(
+        """INSERT INTO hosts (id, state, loader, tags, settings, facts, created_at)
+           VALUES (:id, :state, 'auto', '[]', '{}', '{}', :at)""",
+        id=host_id, state=HostState.DISCOVERED.value, at=at,
+    )  # fmt: skip
+    statements.run("INSERT INTO nics (mac, host_id) VALUES (:mac, :id)", mac=str(mac), id=host_id)
+    message = f"{mac} seen for the first time"
+    insert(statements, at=at, host_id=host_id, source="dhcp", kind="discovered", message=message)
+    return host_id
 
 
 def _new_host(ctx: Context, session: Session, state: HostState) -> Host:

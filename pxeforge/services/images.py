@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
+from pathlib import Path
 from typing import Any
 
+from debian.debian_support import Version
 from sqlalchemy import select
 
 from pxeforge.services.context import Context
@@ -25,8 +29,12 @@ def reference(image: Image) -> str:
 
 
 def everything(ctx: Context) -> list[Image]:
-    """All images, oldest version first."""
-    return imported_images(ctx.data_dir)
+    """All whole images by name, oldest version first; asked with every file of a boot loader."""
+    found = []
+    for manifest in (ctx.data_dir / "images").glob("[!.]*/*/image.json"):
+        with contextlib.suppress(ImportProblem):
+            found.append(_loaded(manifest.parent, _stamp(manifest.parent)))
+    return sorted(found, key=lambda image: (image.name, Version(image.version)))
 
 
 def newest(ctx: Context, name: str) -> Image:
@@ -45,9 +53,23 @@ def by_reference(ctx: Context, text: str) -> Image:
     if odd or len(text) > _LONGEST_REFERENCE or not path.is_dir():
         raise NotFound(f"the image {text} is not here: import it again and arm the host anew")
     try:
-        return load_image(path)
+        return _loaded(path, _stamp(path))
     except ImportProblem as problem:
         raise NotFound(str(problem)) from problem
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes with the manifest: an image is read once, not for each file of it."""
+    try:
+        found = (path / "image.json").stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=256)
+def _loaded(path: Path, _stamp: tuple[int, int]) -> Image:
+    return load_image(path)
 
 
 def list_images(ctx: Context) -> list[dict[str, Any]]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pxeforge.domain.boot import Boot, BootDecision, BootRequest, KnownHost, LoaderChoice, decide_boot
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.lifecycle import HostState, Signal
 from pxeforge.domain.mac import MacAddress
@@ -21,33 +21,51 @@ from pxeforge.render.answers import AnswersContext, render_answers, render_disks
 from pxeforge.render.environment import TemplateProblem
 from pxeforge.render.lint import errors_of, lint_kernel_args, lint_preseed
 from pxeforge.render.menus import (
-    EntryKind,
-    MenuEntry,
     MenuKind,
     MenuProblem,
-    armed_menu,
     local_menu,
     render_grub_start,
     render_menu,
 )
-from pxeforge.services import hosts, images, profiles
-from pxeforge.services.answers import answers_context, effective, kernel_args
+from pxeforge.services import hosts, images, profiles, wire_hosts
+from pxeforge.services.answers import answers_context, kernel_args
+from pxeforge.services.boot_menu import (
+    MEMTEST_IMAGE,
+    MEMTEST_NUMBER,
+    MENU_TIMEOUT_S,
+    PLAN,
+    RESCUE_NUMBER,
+    Choice,
+    Purpose,
+    asks,
+    build_menu,
+    choices_of,
+    ends_when_served,
+    host_parameters,
+    plan_of,
+)
 from pxeforge.services.context import Context, digest, new_id
-from pxeforge.services.events import record, told_lately
+from pxeforge.services.events import note
 from pxeforge.services.facts import merge_facts
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
+from pxeforge.services.wire_hosts import Ticket, WireHost
+from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import AgentCredential, Attempt, Host, Profile, Token
 
-__all__ = ["MenuKind"]
+__all__ = ["MENU_TIMEOUT_S", "MenuKind"]
 
 ARMED_FOR_S = 2 * 3600
 INSTALL_BUDGET_S = 3 * 3600  # from the answers to the registration; a slow mirror fits, a hung installer does not
 ANSWERS_GRACE_S = 900  # an installer may read its answers again this long, never later
 BOOT_LOOP_S = 600  # a netboot this soon after registration is worth a word in the timeline
-_REPEATS_S = 60.0  # the same words of a peer again within this time are no news
 _NONCE = re.compile(r"[0-9a-f]{32,128}")
 _HIDDEN = "0" * 32  # stands for a token in previews
-_MENUS = {"menu": MenuKind.IPXE, "menu.pxelinux": MenuKind.PXELINUX, "menu.grub": MenuKind.GRUB}
+_MENUS = {
+    "menu": MenuKind.IPXE, "menu.pxelinux": MenuKind.PXELINUX, "menu.lpxelinux": MenuKind.LPXELINUX,
+    "menu.grub": MenuKind.GRUB,
+}  # fmt: skip
+_MOST_CHOICES = 20
+_SERVED_GRACE_S = 120  # the menu of a rescue system or memory test may be asked for again this long, never later
 
 
 # ---------------------------------------------------------------------------------------------- arming
@@ -58,33 +76,119 @@ def arm(ctx: Context, text: str, *, profile: str, for_s: float = ARMED_FOR_S, wh
 
     Refused (and nothing changed) when the answers do not render and lint cleanly: raises Problem with file and line.
     """
+    with ctx.database.write() as session:
+        host = _to_be_armed(session, text, for_s)
+        choice = _add_choice(session, ctx, host, "1", Purpose.INSTALL, profile, for_s, who)
+        return _arm(session, ctx, host, [choice], None, f"armed for {profile} ({choice.image})", for_s, who)
+
+
+def arm_program(
+    ctx: Context, text: str, *, boot: str, profile: str | None = None, for_s: float = ARMED_FOR_S, who: str
+) -> dict[str, Any]:
+    """The next netboot starts a rescue system (from the image of `profile`) or a memory test, once; no disk is touched.
+
+    Raises Problem.
+    """
+    programs = {Purpose.RESCUE.value: Purpose.RESCUE, Purpose.MEMTEST.value: Purpose.MEMTEST}
+    if boot not in programs:
+        raise Problem(f"{boot!r} cannot be booted: use {' or '.join(programs)}, or arm the host for a profile")
+    if boot == Purpose.RESCUE.value and not profile:
+        raise Problem("a rescue system comes from a profile's image: say which profile")
+    with ctx.database.write() as session:
+        host = _to_be_armed(session, text, for_s)
+        choice = _add_choice(session, ctx, host, "1", programs[boot], profile or "", for_s, who)
+        said = f"armed for {boot} ({choice.image})"
+        return _arm(session, ctx, host, [choice], plan_of([choice], None), said, for_s, who)
+
+
+def arm_menu(
+    ctx: Context, text: str, *, profiles: Sequence[str], timeout_s: int = MENU_TIMEOUT_S, for_s: float = ARMED_FOR_S,
+    who: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Whoever sits at the host's console chooses one of `profiles` by its number, once; else the local disk boots.
+
+    The menu has a rescue system, and a memory test where that image was imported. Raises Problem like `arm`.
+    """
+    if not profiles or len(set(profiles)) != len(profiles) or len(profiles) > _MOST_CHOICES:
+        raise Problem(f"a menu needs 1 to {_MOST_CHOICES} different profiles: name each with --profile")
+    if not 5 <= timeout_s <= 3500:
+        raise Problem("a menu waits for 5 to 3500 seconds: use --timeout, e.g. --timeout 90s")
+    with ctx.database.write() as session:
+        host = _to_be_armed(session, text, for_s)
+        wishes = [(str(number), Purpose.INSTALL, profile) for number, profile in enumerate(profiles, start=1)]
+        wishes.append((RESCUE_NUMBER, Purpose.RESCUE, profiles[0]))
+        choices = [_add_choice(session, ctx, host, *wish, for_s, who) for wish in wishes]
+        if choices[0].arch == "amd64" and any(image.name == MEMTEST_IMAGE for image in images.everything(ctx)):
+            choices.append(_add_choice(session, ctx, host, MEMTEST_NUMBER, Purpose.MEMTEST, "", for_s, who))
+        said = f"armed for a menu of {', '.join(profiles)}"
+        return _arm(session, ctx, host, choices, plan_of(choices, timeout_s), said, for_s, who)
+
+
+def _to_be_armed(session: Session, text: str, for_s: float) -> Host:
+    """The host with a name and without open attempts; raises Problem."""
     if not 60 <= for_s <= 7 * 86400:
         raise Problem("a host can be armed for a minute to a week: use --for, e.g. --for 2h")
-    with ctx.database.write() as session:
-        host = hosts.find(session, text)
-        row = profiles.get(session, profile)
-        image = images.newest(ctx, row.image)
-        if not host.name:
-            host.name = _free_name(session, host)
-        _check_renders(ctx, host, row, image)
-        attempt = Attempt(
-            id=new_id(), host_id=host.id, profile=profile, image=images.reference(image),
-            parameters={**row.parameters, "template": row.template}, armed_at=ctx.clock(), armed_by=who,
-            expires_at=ctx.clock() + for_s,
-        )  # fmt: skip
+    host = hosts.find(session, text)
+    if not host.name:
+        host.name = _free_name(session, host)
+    if host.state != HostState.INSTALLING.value:  # else the move to `armed` is refused
         _close_attempt(session, host, "superseded")
-        session.add(attempt)
-        session.flush()
-        for purpose in ("answers", "installer"):
-            token = token_of(ctx, attempt.id, purpose)
-            session.add(Token(digest=digest(token), attempt_id=attempt.id, purpose=purpose))
-        host.attempt_id, host.armed_until = attempt.id, attempt.expires_at
-        hosts.move(
-            session, ctx, host, Signal.ARM, who=who,
-            message=f"armed for {profile} ({images.reference(image)}) by {who} for {int(for_s // 60)} min",
-        )  # fmt: skip
-        session.flush()
-        return hosts.view(host)
+    return host
+
+
+def _add_choice(
+    session: Session, ctx: Context, host: Host, number: str, purpose: Purpose, profile: str, for_s: float, who: str
+) -> Choice:
+    """An attempt for one thing the host may start, checked; with tokens where it is an install. Raises Problem."""
+    layer: dict[str, Any] = {}
+    if purpose is Purpose.MEMTEST:
+        image = images.newest(ctx, MEMTEST_IMAGE)
+    else:
+        row = profiles.get(session, profile)
+        layer, image = {**row.parameters, "template": row.template}, images.newest(ctx, row.image)
+        if "linux" not in image.files:
+            raise Problem(f"the image {image.name} of profile {profile} is no installer: set another image")
+        if purpose is Purpose.INSTALL:
+            _check_renders(ctx, host, row, image)
+    _check_processor(host, image)
+    attempt = Attempt(
+        id=new_id(), host_id=host.id, profile=profile or purpose.value, image=images.reference(image),
+        parameters=layer, armed_at=ctx.clock(), armed_by=who, expires_at=ctx.clock() + for_s,
+    )  # fmt: skip
+    session.add(attempt)
+    session.flush()
+    for opens in ("answers", "installer") if purpose is Purpose.INSTALL else ():
+        token = token_of(ctx, attempt.id, opens)
+        session.add(Token(digest=digest(token), attempt_id=attempt.id, purpose=opens))
+    return Choice(
+        number=number, purpose=purpose, attempt_id=attempt.id, profile=attempt.profile, image=attempt.image,
+        arch=image.arch, suite=image.suite, parameters=layer,
+    )  # fmt: skip
+
+
+def _check_processor(host: Host, image: images.Image) -> None:
+    arch = Firmware(host.firmware).arch if host.firmware else None
+    if arch is not None and arch != image.arch:
+        raise Problem(
+            f"{host.name or host.id} netboots by {host.firmware} and cannot run the {image.arch} image {image.name}: "
+            f"choose a profile whose image is for {arch}"
+        )
+
+
+def _arm(
+    session: Session, ctx: Context, host: Host, choices: Sequence[Choice], plan: dict[str, Any] | None, said: str,
+    for_s: float, who: str,
+) -> dict[str, Any]:  # fmt: skip
+    attempt = session.get_one(Attempt, choices[0].attempt_id)
+    if plan is not None:
+        attempt.parameters = {**attempt.parameters, PLAN: plan}
+        image, tokens = images.by_reference(ctx, attempt.image), {"answers": _HIDDEN, "installer": _HIDDEN}
+        for what in _MENUS:
+            _render(ctx, host, attempt.parameters, image, what, tokens)
+    host.attempt_id, host.armed_until = attempt.id, attempt.expires_at
+    hosts.move(session, ctx, host, Signal.ARM, who=who, message=f"{said} by {who} for {int(for_s // 60)} min")
+    session.flush()
+    return hosts.view(host)
 
 
 def disarm(ctx: Context, text: str, *, who: str) -> dict[str, Any]:
@@ -107,7 +211,12 @@ def expire(ctx: Context) -> None:
     for host_id in overdue:
         with ctx.database.write() as session:
             host = session.get(Host, host_id)
-            if host is not None and host.armed_until is not None and host.armed_until <= now:
+            if host is None or host.armed_until is None or host.armed_until > now:
+                continue
+            attempt = session.get(Attempt, host.attempt_id) if host.attempt_id else None
+            if host.state == HostState.BOOTING.value and attempt is not None and PLAN in attempt.parameters:
+                _served(session, ctx, host, attempt)
+            else:
                 _give_up(session, ctx, host, _DIAGNOSIS.get(host.state, "time is over"), source="server")
 
 
@@ -118,6 +227,15 @@ _DIAGNOSIS = {
 }
 
 
+def _served(session: Session, ctx: Context, host: Host, attempt: Attempt) -> None:
+    """The end of an arming after which nobody calls back."""
+    asked = asks(attempt.parameters)
+    said = "nobody chose from the menu in time" if asked else "what it was armed for was handed out, once"
+    hosts.move(session, ctx, host, Signal.SERVED, source="server", message=f"{said}: the host is disarmed")
+    _close_attempt(session, host, "not chosen" if asked else "served")
+    host.armed_until = None
+
+
 def _give_up(session: Session, ctx: Context, host: Host, why: str, *, source: str) -> None:
     hosts.move(session, ctx, host, Signal.GAVE_UP, source=source, message=why)
     _close_attempt(session, host, "gave up")
@@ -125,47 +243,40 @@ def _give_up(session: Session, ctx: Context, host: Host, why: str, *, source: st
 
 
 def _close_attempt(session: Session, host: Host, outcome: str) -> None:
-    attempt = session.get(Attempt, host.attempt_id) if host.attempt_id else None
-    if attempt is not None and attempt.outcome is None:
+    """Ends what the host was armed for; a menu is an attempt per choice."""
+    for attempt in session.scalars(select(Attempt).where(Attempt.host_id == host.id, Attempt.outcome.is_(None))):
         attempt.outcome = outcome
 
 
 def _free_name(session: Session, host: Host) -> str:
     """A name for a host that was armed without one: from its MAC, as the field does."""
     base = f"host-{host.nics[0].mac.replace(':', '')[-6:]}"
-    taken = session.scalars(select(Host.name).where(Host.name.startswith(base))).all()
-    return base if base not in taken else f"{base}-{host.id[:4]}"
+    is_taken = session.scalars(select(Host.id).where(Host.name == base)).first() is not None
+    return f"{base}-{host.id[:4]}" if is_taken else base
 
 
 # ---------------------------------------------------------------------------------------------- rendering
 
 
-def _context(ctx: Context, host: Host, parameters: dict[str, Any], suite: str, token: str) -> AnswersContext:
+def _context(ctx: Context, host: Host | WireHost, parameters: dict[str, Any], suite: str, token: str) -> AnswersContext:
     return answers_context(
         parameters, hostname=host.name or "unnamed", suite=suite, addresses=ctx.addresses, token=token,
         agent_sha256=agent_digest(ctx),
     )  # fmt: skip
 
 
-def _parameters(host: Host, layer: dict[str, Any]) -> dict[str, Any]:
-    """Profile parameters, then the host's own; `disk` and `wipe` of the host are short for parameters."""
-    own = {key: value for key, value in host.settings.items() if key in ("disk", "wipe")}
-    base = {key: value for key, value in layer.items() if key != "template"}
-    return effective(base, host.settings.get("parameters", {}), own)
-
-
 def _render(
-    ctx: Context, host: Host, layer: dict[str, Any], image: images.Image, what: str, tokens: dict[str, str],
+    ctx: Context, host: Host | WireHost, layer: dict[str, Any], image: images.Image, what: str, tokens: dict[str, str],
     mac: MacAddress | None = None,
 ) -> str:  # fmt: skip
     """One text for one host; raises Problem with file and line, or with the linter's findings.
 
     `mac`: the NIC that netboots, where a menu asks for it; else the first one.
     """
-    parameters = _parameters(host, layer)
+    parameters = host_parameters(host, layer)
     try:
         if what in _MENUS:
-            return _render_menu(ctx, host, parameters, image, _MENUS[what], tokens["answers"], mac)
+            return _render_menu(ctx, host, layer, image, _MENUS[what], tokens["answers"], mac)
         values = _context(ctx, host, parameters, image.suite, tokens["installer"])
         dirs = ctx.assets("preseed")
         if what == "answers":
@@ -179,24 +290,30 @@ def _render(
 
 
 def _render_menu(
-    ctx: Context, host: Host, parameters: dict[str, Any], image: images.Image, kind: MenuKind, token: str,
+    ctx: Context, host: Host | WireHost, layer: dict[str, Any], image: images.Image, kind: MenuKind, token: str,
     mac: MacAddress | None,
 ) -> str:  # fmt: skip
-    mac = mac or MacAddress.parse(host.nics[0].mac)
-    base = image.boot_path
-    entry = MenuEntry(
-        id="1", title=f"Install {image.name} on {host.name}", kind=EntryKind.INSTALL, kernel_path=f"{base}/linux",
-        initrd_paths=(f"{base}/initrd.gz",),
-        kernel_args=kernel_args(parameters, hostname=host.name or "", addresses=ctx.addresses, token=token),
-    )  # fmt: skip
-    menu = armed_menu(host.name or str(mac), mac, entry)
+    """`token` opens the answers of an install at once, and hides the tokens of all choices in a preview."""
+    choices, timeout_s = choices_of(layer), (layer.get(PLAN) or {}).get("timeout_s")
+    if not choices:
+        alone = Choice(
+            number="1", purpose=Purpose.INSTALL, attempt_id="", profile=image.name, image=images.reference(image),
+            arch=image.arch, suite=image.suite, parameters=layer,
+        )  # fmt: skip
+        choices, tokens = (alone,), {"": token}
+    elif token == _HIDDEN:
+        tokens = {choice.attempt_id: _HIDDEN for choice in choices}
+    else:
+        tokens = {choice.attempt_id: token_of(ctx, choice.attempt_id, "answers") for choice in choices}
+    mac = mac or MacAddress.parse(host.macs[0])
+    menu = build_menu(ctx, host, choices, timeout_s, kind, mac, tokens)
     return render_menu(kind, menu, boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
 
 
 def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Image) -> None:
     """Everything the host would fetch, rendered and linted before it is armed; raises Problem."""
     layer = {**profile.parameters, "template": profile.template}
-    parameters = _parameters(host, layer)
+    parameters = host_parameters(host, layer)
     if not parameters["accounts"] and not parameters["root_password_hash"]:
         raise Problem(
             f"profile {profile.name} lets nobody log in: set an account, e.g. pxeforge profile set {profile.name} "
@@ -215,7 +332,16 @@ def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Ima
 def agent_digest(ctx: Context) -> str | None:
     """SHA-256 of the agent that hosts fetch; None before the first start has packed it."""
     path = ctx.data_dir / "agent" / "pxeforge-agent.pyz"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return _file_digest(path, found.st_ino, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _file_digest(path: Path, _inode: int, _mtime_ns: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def preview(ctx: Context, text: str, *, what: str, profile: str | None = None) -> str:
@@ -228,36 +354,21 @@ def preview(ctx: Context, text: str, *, what: str, profile: str | None = None) -
             layer, image = {**row.parameters, "template": row.template}, images.newest(ctx, row.image)
         elif attempt is not None:
             layer, image = attempt.parameters, images.by_reference(ctx, attempt.image)
+            if ends_when_served(layer) and what not in _MENUS:
+                raise Conflict("a rescue system or memory test fetches no answers and no scripts: look at its menu")
         else:
             raise Conflict("the host is not armed: name a profile to see what it would get")
         return _render(ctx, host, layer, image, what, {"answers": _HIDDEN, "installer": _HIDDEN})
 
 
-def explain(ctx: Context, text: str) -> dict[str, Any]:
-    """What the host would get if it netbooted now, and why."""
+def has_answers(ctx: Context, text: str) -> bool:
+    """Whether what the host is armed for is an install, or a menu with one."""
     with ctx.database.read() as session:
-        host = hosts.find(session, text)
-        firmware = Firmware(host.firmware) if host.firmware else Firmware.BIOS
-        request = BootRequest(mac=MacAddress.parse(host.nics[0].mac), firmware=firmware)
-        decision = decide_boot(request, _known(host), ctx.clock())
-    files = {}
-    if decision.boot is Boot.INSTALL:
-        menus = ("menu", "menu.grub") if firmware is Firmware.UEFI_X64 else ("menu",)
-        files = {what: preview(ctx, text, what=what) for what in (*menus, "answers", "early", "disks", "late")}
-    return {"decision": decision.boot.value, "reason": decision.reason, "loader": host.loader, "files": files}
+        attempt = _live_attempt(ctx, session, hosts.find(session, text))
+        return attempt is not None and not ends_when_served(attempt.parameters)
 
 
 # ---------------------------------------------------------------------------------------------- the wire asks
-
-
-def _known(host: Host) -> KnownHost:
-    return KnownHost(
-        state=HostState(host.state), armed_until=host.armed_until, loader=LoaderChoice(host.loader)
-    )  # fmt: skip
-
-
-def decide(ctx: Context, request: BootRequest, host: Host | None) -> BootDecision:
-    return decide_boot(request, _known(host) if host else None, ctx.clock())
 
 
 def _live_attempt(ctx: Context, session: Session, host: Host) -> Attempt | None:
@@ -269,39 +380,54 @@ def _live_attempt(ctx: Context, session: Session, host: Host) -> Attempt | None:
     return session.get(Attempt, host.attempt_id)
 
 
-def menu(ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str, head: bool = False) -> str:
-    """The host's own menu: its installer while it is armed, else the local disk. A HEAD moves nothing."""
-    with ctx.database.write() as session:
-        host = hosts.by_mac(session, mac)
-        attempt = _live_attempt(ctx, session, host) if host else None
-        if host is None or attempt is None or _is_stranger(session, ctx, host, peer):
-            return render_menu(
-                kind, local_menu(str(mac), mac), boot_url=ctx.addresses.boot_url,
-                dirs=ctx.assets("boot_templates"),
-            )  # fmt: skip
-        image = images.by_reference(ctx, attempt.image)
-        tokens = {purpose: token_of(ctx, attempt.id, purpose) for purpose in ("answers", "installer")}
-        what = next(name for name, known in _MENUS.items() if known is kind)
-        text = _render(ctx, host, attempt.parameters, image, what, tokens, mac)
-        said = f"{kind.name.lower()} menu fetched by {peer}"
-        again = told_lately(session, ctx, host.id, Signal.MENU_FETCHED.value, said, within_s=_REPEATS_S)
-        if head or (again and host.state == HostState.BOOTING.value):
-            return text
-        host.address = peer or host.address
-        source = "http" if kind is MenuKind.IPXE else "tftp"
-        hosts.move(session, ctx, host, Signal.MENU_FETCHED, source=source, message=said)
+def menu(
+    ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str, source: str = "http", head: bool = False
+) -> str:  # fmt: skip
+    """The host's own menu: its installer while it is armed, else the local disk. A HEAD moves nothing.
+
+    `source`: how it is fetched, http or tftp.
+    """
+    now = ctx.clock()
+    host = wire_hosts.by_mac(ctx, mac)
+    attempt = host.live_attempt(now) if host else None
+    if host is None or attempt is None or _is_stranger(ctx, host, peer):
+        return _local_menu(ctx, mac, kind)
+    image = images.by_reference(ctx, attempt.image)
+    tokens = {purpose: token_of(ctx, attempt.id, purpose) for purpose in ("answers", "installer")}
+    what = next(name for name, known in _MENUS.items() if known is kind)
+    text = _render(ctx, host, attempt.parameters, image, what, tokens, mac)
+    said = f"{kind.name.lower()} menu fetched by {peer}"
+    if head or (not ctx.news.is_new(host.id, said, now) and host.state is HostState.BOOTING):
         return text
+    # An install is not waited for: a host that is disarmed at this very moment gets a menu whose tokens are dead.
+    # What ends with its menu has no tokens.
+    write = ctx.database.change if ends_when_served(attempt.parameters) else ctx.database.post
+    write(lambda change: _menu_fetched(change, host, now, peer, source, said))
+    return text
 
 
-def autoexec(ctx: Context, mac: MacAddress, *, peer: str, head: bool = False) -> str | None:
+def _menu_fetched(change: Statements, host: WireHost, now: float, peer: str, source: str, said: str) -> None:
+    moved = wire_hosts.move(change, host, Signal.MENU_FETCHED, at=now, address=peer, source=source, message=said)
+    if moved and host.attempt is not None and ends_when_served(host.attempt.parameters):
+        change.run(
+            "UPDATE hosts SET armed_until = min(armed_until, :until) WHERE id = :id",
+            until=now + _SERVED_GRACE_S, id=host.id,
+        )  # fmt: skip
+
+
+def _local_menu(ctx: Context, mac: MacAddress, kind: MenuKind) -> str:
+    menu = local_menu(str(mac), mac)
+    return render_menu(kind, menu, boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
+
+
+def autoexec(ctx: Context, mac: MacAddress, *, peer: str, source: str = "http", head: bool = False) -> str | None:
     """What iPXE runs before it asks DHCP anything (its user class may be out of reach): the menu of a known host.
 
     None for a stranger: its iPXE was not handed out by us and goes its own way.
     """
-    with ctx.database.read() as session:
-        if hosts.by_mac(session, mac) is None:
-            return None
-    return menu(ctx, mac, MenuKind.IPXE, peer=peer, head=head)
+    if wire_hosts.decision_facts(ctx, mac) is None:
+        return None
+    return menu(ctx, mac, MenuKind.IPXE, peer=peer, source=source, head=head)
 
 
 def grub_start(ctx: Context) -> str:
@@ -309,17 +435,17 @@ def grub_start(ctx: Context) -> str:
     return render_grub_start(boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
 
 
-def _is_stranger(session: Session, ctx: Context, host: Host, peer: str) -> bool:
+def _is_stranger(ctx: Context, host: WireHost, peer: str) -> bool:
     """Whether somebody else on our own wire asks for this host's menu: it holds the token of the answers.
 
     Behind a relay the peer is nobody's neighbour and the question stays open; so it does for one who forges a MAC.
     """
     behind = ctx.neighbour(peer)
-    if behind is None or str(behind) in {nic.mac for nic in host.nics}:
+    if behind is None or str(behind) in host.macs:
         return False
     said = f"the menu was asked for by {peer} ({behind}), which is not this host: it got the local disk only"
-    if not told_lately(session, ctx, host.id, "menu_refused", said, within_s=_REPEATS_S):
-        record(session, ctx, host_id=host.id, source="http", kind="menu_refused", message=said)
+    if ctx.news.is_new(host.id, said, ctx.clock()):
+        note(ctx, host.id, source="http", kind="menu_refused", message=said)
     return True
 
 
@@ -327,11 +453,10 @@ def image_fetched(ctx: Context, path: str, *, peer: str, head: bool) -> None:
     """Kernel and initrd in the timeline of the host that fetches them."""
     if head or path not in ("linux", "initrd.gz"):
         return
-    with ctx.database.write() as session:
-        host = hosts.by_address(session, peer)
-        said = f"{path} fetched by {peer}"
-        if host is not None and not told_lately(session, ctx, host.id, "image_fetched", said, within_s=_REPEATS_S):
-            record(session, ctx, host_id=host.id, source="http", kind="image_fetched", message=said)
+    host_id = wire_hosts.id_behind(ctx.database.look_up, ctx.neighbour(peer), peer)
+    said = f"{path} fetched by {peer}"
+    if host_id is not None and ctx.news.is_new(host_id, said, ctx.clock()):
+        note(ctx, host_id, source="http", kind="image_fetched", message=said)
 
 
 # ---------------------------------------------------------------------------------------------- the installer asks
@@ -358,73 +483,77 @@ def late(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
 
 
 def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str, head: bool) -> str:
-    with _keeping_refusals(ctx) as session:
-        attempt, host = _redeem(session, ctx, token, purpose, what, peer)
-        image = images.by_reference(ctx, attempt.image)
-        tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
-        text = _render(ctx, host, attempt.parameters, image, what, tokens)
-        if what == "answers" and not head:
-            _begin_install(session, ctx, host, attempt, peer)
-        elif not head:
-            said = f"{what} script fetched by {peer}"
-            record(session, ctx, host_id=host.id, source="installer", kind=what, message=said)
+    ticket = _redeem(ctx, token, purpose, what, peer)
+    attempt, host = ticket.attempt, ticket.host
+    image = images.by_reference(ctx, attempt.image)
+    tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
+    text = _render(ctx, host, attempt.parameters, image, what, tokens)
+    if head:
+        return text
+    if what == "answers":
+        ctx.database.change(lambda change: _begin_install(ctx, change, token, peer))
+    else:
+        note(ctx, host.id, source="installer", kind=what, message=f"{what} script fetched by {peer}")
     return text
 
 
-@contextlib.contextmanager
-def _keeping_refusals(ctx: Context) -> Iterator[Session]:
-    """A write transaction that ends well when a token is refused, so that the refusal's event is kept."""
-    refusal: Forbidden | None = None
-    with ctx.database.write() as session:
-        try:
-            yield session
-        except Forbidden as problem:
-            refusal = problem
-    if refusal is not None:
-        raise refusal
-
-
-def _begin_install(session: Session, ctx: Context, host: Host, attempt: Attempt, peer: str) -> None:
-    if attempt.answers_at is None:
-        attempt.answers_at = ctx.clock()
-        host.armed_until = attempt.expires_at = ctx.clock() + INSTALL_BUDGET_S
-    host.address = peer or host.address
-    hosts.move(
-        session, ctx, host, Signal.ANSWERS_FETCHED, source="http",
+def _begin_install(ctx: Context, change: Statements, token: str, peer: str) -> None:
+    """From now on the host is not armed any more; raises Forbidden where that happened a moment ago already."""
+    now = ctx.clock()
+    ticket = wire_hosts.by_token(change.rows, token)
+    why = _refusal(ctx, ticket, "answers") if ticket else "its attempt is gone"
+    if ticket is None or why is not None:
+        raise Forbidden(f"this token is refused: {why}")
+    if ticket.attempt.answers_at is None:
+        until = now + INSTALL_BUDGET_S
+        change.run(
+            "UPDATE attempts SET answers_at = :now, expires_at = :until WHERE id = :id",
+            now=now, until=until, id=ticket.attempt.id,
+        )  # fmt: skip
+        # Chosen from a menu: the other choices are spent.
+        change.run(
+            "UPDATE attempts SET outcome = 'not chosen' WHERE host_id = :host AND outcome IS NULL AND id != :id",
+            host=ticket.host.id, id=ticket.attempt.id,
+        )  # fmt: skip
+        change.run(
+            "UPDATE hosts SET armed_until = :until, attempt_id = :attempt WHERE id = :id",
+            until=until, attempt=ticket.attempt.id, id=ticket.host.id,
+        )  # fmt: skip
+    wire_hosts.move(
+        change, ticket.host, Signal.ANSWERS_FETCHED, at=now, address=peer, source="http",
         message=f"answers fetched by {peer}; the host is disarmed and installing",
     )  # fmt: skip
 
 
-def _redeem(session: Session, ctx: Context, token: str, purpose: str, what: str, peer: str) -> tuple[Attempt, Host]:
-    """The attempt behind a token, or Forbidden (with an event on the host, if the token was ever good)."""
-    row = session.get(Token, digest(token))
-    if row is None or not hmac.compare_digest(row.purpose, purpose):
+def _redeem(ctx: Context, token: str, purpose: str, what: str, peer: str) -> Ticket:
+    """The attempt and host behind a token, or Forbidden (with an event on the host, if the token was ever good)."""
+    ticket = wire_hosts.by_token(ctx.database.look_up, token)
+    if ticket is None or not hmac.compare_digest(ticket.purpose, purpose):
         raise Forbidden("this token is not known here")
-    attempt = session.get_one(Attempt, row.attempt_id)
-    host = session.get_one(Host, attempt.host_id)
-    why = _refusal(ctx, row, attempt, host, what)
+    why = _refusal(ctx, ticket, what)
     if why is not None:
         said = f"token for {what} refused to {peer}: {why}"
-        if not told_lately(session, ctx, host.id, "token_refused", said, within_s=_REPEATS_S):
-            record(session, ctx, host_id=host.id, source="http", kind="token_refused", message=said)
+        if ctx.news.is_new(ticket.host.id, said, ctx.clock()):
+            note(ctx, ticket.host.id, source="http", kind="token_refused", message=said)
         raise Forbidden(f"this token is refused: {why}")
-    return attempt, host
+    return ticket
 
 
-def _refusal(ctx: Context, row: Token, attempt: Attempt, host: Host, what: str) -> str | None:
-    if row.used_at is not None:
+def _refusal(ctx: Context, ticket: Ticket, what: str) -> str | None:
+    attempt, state = ticket.attempt, ticket.host.state
+    if ticket.used_at is not None:
         return "it was used already"
     if attempt.outcome is not None:
         return f"its install is over ({attempt.outcome})"
     if ctx.clock() >= attempt.expires_at:
         return "its time is over"
     if what == "answers":
-        if host.state not in (HostState.ARMED.value, HostState.BOOTING.value, HostState.INSTALLING.value):
-            return f"the host is {host.state}"
+        if state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING):
+            return f"the host is {state.value}"
         if attempt.answers_at is not None and ctx.clock() > attempt.answers_at + ANSWERS_GRACE_S:
             return "the answers were fetched before"
         return None
-    return None if host.state == HostState.INSTALLING.value else f"the host is {host.state}"
+    return None if state is HostState.INSTALLING else f"the host is {state.value}"
 
 
 def token_of(ctx: Context, attempt_id: str, purpose: str) -> str:
@@ -436,19 +565,18 @@ def token_of(ctx: Context, attempt_id: str, purpose: str) -> str:
 
 
 def progress(ctx: Context, token: str, said: str, *, peer: str) -> None:
-    with _keeping_refusals(ctx) as session:
-        _, host = _redeem(session, ctx, token, "installer", "progress", peer)
-        message = said or "installer reported"
-        record(session, ctx, host_id=host.id, source="installer", kind="progress", message=message)
+    ticket = _redeem(ctx, token, "installer", "progress", peer)
+    note(ctx, ticket.host.id, source="installer", kind="progress", message=said or "installer reported")
 
 
 def failed(ctx: Context, token: str, stage: str, said: str, *, peer: str) -> None:
     """The installer stops by its own decision. A late failure is only told: the registration may still come."""
-    with _keeping_refusals(ctx) as session:
-        _, host = _redeem(session, ctx, token, "installer", "failed", peer)
+    with ctx.database.write() as session:
+        ticket = _redeem(ctx, token, "installer", "failed", peer)
         if stage == "late":
-            record(session, ctx, host_id=host.id, source="installer", kind="late_failed", message=said or "late failed")
+            note(ctx, ticket.host.id, source="installer", kind="late_failed", message=said or "late failed")
         else:
+            host = session.get_one(Host, ticket.host.id)
             _give_up(session, ctx, host, f"{stage}: {said or 'the installer gave up'}", source="installer")
 
 
@@ -459,10 +587,12 @@ def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> d
     """
     told = {key: value for key, value in facts.items() if key != "registration_nonce"}
     nonce = str(facts.get("registration_nonce") or "")
-    with _keeping_refusals(ctx) as session:
+    with ctx.database.write() as session:
         answer = _answered_before(session, ctx, token, nonce)
         if not answer:
-            attempt, host = _redeem(session, ctx, token, "installer", "register", peer)
+            ticket = _redeem(ctx, token, "installer", "register", peer)
+            attempt = session.get_one(Attempt, ticket.attempt.id)
+            host = session.get_one(Host, ticket.host.id)
             answer = _register(session, ctx, token, attempt, host, told, nonce, peer)
     return answer
 

@@ -24,8 +24,11 @@ class Host(Base):
     tags: Mapped[list[Any]] = mapped_column(default=list)
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # per-host answers: disk rule, wipe serials …
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    address: Mapped[str | None] = mapped_column(String(45))  # last address seen on the wire or reported
-    armed_until: Mapped[float | None] = mapped_column(Float)
+    address: Mapped[str | None] = mapped_column(String(45), index=True)  # last one seen on the wire or reported
+    reserved_address: Mapped[str | None] = mapped_column(
+        String(15), unique=True, index=True
+    )  # settings.network.address
+    armed_until: Mapped[float | None] = mapped_column(Float, index=True)
     attempt_id: Mapped[str | None] = mapped_column(String(12))
     created_at: Mapped[float] = mapped_column(Float)
     seen_at: Mapped[float | None] = mapped_column(Float)
@@ -34,6 +37,10 @@ class Host(Base):
     roles: Mapped[list[Assignment]] = relationship(
         back_populates="host", cascade="all, delete-orphan", lazy="selectin", order_by="Assignment.assigned_at"
     )
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        return tuple(nic.mac for nic in self.nics)
 
 
 class Nic(Base):

@@ -1,6 +1,7 @@
 """What the wire asks, answered from a real database."""
 
 import dataclasses
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from pxeforge.domain.boot import Boot, BootRequest
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.dialect import Dialect, DialectBook
+from pxeforge.protocol.dhcp.lease import Lease, LeaseState
 from pxeforge.protocol.syslog import SyslogLine
 from pxeforge.services import events, hosts, installs
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
+from pxeforge.services.leases import StoredLeases
 from tests.conftest import MAC, PEER, Clock, write_image
 
 HOST = MacAddress.parse(MAC)
@@ -29,6 +32,13 @@ def seen(desk: Desk, *, server_mode: bool = False) -> Boot:
         mac=HOST, firmware=Firmware.BIOS, interface="br0", uuid="11111111-2222-3333-4444-555555555555"
     )
     return desk.dhcp_seen(request, message_type="DISCOVER", server_mode=server_mode).boot
+
+
+def leased(ctx: Context, address: str, mac: MacAddress = HOST) -> None:
+    lease = Lease(
+        mac=mac, client_id=b"", address=IPv4Address(address), expires_at=ctx.clock() + 3600, state=LeaseState.BOUND
+    )
+    StoredLeases(ctx).save([lease])
 
 
 def messages(ctx: Context) -> list[str]:
@@ -74,12 +84,12 @@ def test_after_the_install_the_same_host_boots_its_disk(
 
 def test_a_lease_ties_an_address_to_its_host(ctx: Context, desk: Desk) -> None:
     seen(desk)
-    desk.dhcp_leased(HOST, PEER)
+    leased(ctx, PEER)
     assert hosts.show(ctx, MAC)["address"] == PEER
 
 
 def test_a_plain_dhcp_client_is_no_host(ctx: Context, desk: Desk) -> None:
-    desk.dhcp_leased(HOST, PEER)
+    leased(ctx, PEER)
     assert hosts.list_hosts(ctx) == []
 
 
@@ -109,7 +119,7 @@ def test_nothing_but_the_files_of_an_image_is_served(desk: Desk, armed: dict[str
 
 
 def test_the_loader_of_the_armed_image_wins_over_a_newer_one(ctx: Context, desk: Desk, armed: dict[str, Any]) -> None:
-    desk.dhcp_leased(HOST, PEER)
+    leased(ctx, PEER)
     folder = write_image(ctx.data_dir, "20990101")
     assert (folder / "loaders" / "pxelinux.0").is_file()
     assert "20250803" in str(desk.tftp_open("pxelinux.0", PEER))
@@ -118,7 +128,8 @@ def test_the_loader_of_the_armed_image_wins_over_a_newer_one(ctx: Context, desk:
 
 def test_installer_lines_go_to_a_file_and_milestones_to_the_timeline(ctx: Context, desk: Desk) -> None:
     seen(desk)
-    desk.dhcp_leased(HOST, PEER)
+    leased(ctx, PEER)
+    assert hosts.show(ctx, MAC)["address"] == PEER
     for text in ("Menu item 'partman-base' selected", "some detail"):
         desk.installer_said(SyslogLine(peer_ip=PEER, priority=30, tag="main-menu", message=text, received_at=1.0))
     desk.installer_said(SyslogLine(peer_ip="192.0.2.77", priority=30, tag="x", message="stranger", received_at=1.0))
@@ -139,7 +150,7 @@ def test_in_proxy_mode_a_transfer_finds_its_host_by_the_mac_behind_the_address(c
 
 def test_a_size_probe_is_no_transfer(ctx: Context, desk: Desk) -> None:
     seen(desk)
-    desk.dhcp_leased(HOST, PEER)
+    leased(ctx, PEER)
     before = len(messages(ctx))
     desk.tftp_closed("pxelinux.0", PEER, sent=0, duration_s=0.0, problem=None)
     assert len(messages(ctx)) == before
@@ -150,8 +161,8 @@ def test_a_size_probe_is_no_transfer(ctx: Context, desk: Desk) -> None:
 def test_a_leased_address_leaves_the_host_that_had_it_before(ctx: Context, desk: Desk) -> None:
     hosts.add(ctx, macs=["52:54:00:00:00:01"], name="old", who="test")
     hosts.add(ctx, macs=[MAC], name="new", who="test")
-    desk.dhcp_leased(MacAddress.parse("52:54:00:00:00:01"), "192.0.2.7")
-    desk.dhcp_leased(HOST, "192.0.2.7")
+    leased(ctx, "192.0.2.7", MacAddress.parse("52:54:00:00:00:01"))
+    leased(ctx, "192.0.2.7")
     assert hosts.show(ctx, "old")["nics"][0]["address"] is None
     assert hosts.show(ctx, "new")["nics"][0]["address"] == "192.0.2.7"
 
@@ -173,7 +184,7 @@ def test_grub_is_sent_to_the_menu_of_its_own_mac(desk: Desk, armed: dict[str, An
     for name in ("debian-installer/amd64/grub/grub.cfg", "grub/grub.cfg"):
         shared = desk.tftp_open(name, PEER)
         assert isinstance(shared, bytes)
-        assert b"source (tftp,192.0.2.1)/boot/$net_default_mac/grub.cfg" in shared
+        assert b"set boot_root=tftp,192.0.2.1\nsource ($boot_root)/boot/$net_default_mac/grub.cfg" in shared
     for name in (f"boot/{MAC}/grub.cfg", f"grub/grub.cfg-01-{HOST.dashed}"):
         menu = desk.tftp_open(name, PEER)
         assert isinstance(menu, bytes)
@@ -203,7 +214,7 @@ def test_uefi_gets_the_newest_loaders_whatever_it_installs(ctx: Context, desk: D
     write_image(ctx.data_dir, "20250803", files)
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
     installs.arm(ctx, "n1", profile=profile, who="test")
-    desk.dhcp_leased(HOST, PEER)
+    leased(ctx, PEER)
     write_image(ctx.data_dir, "20990101", files)
     write_image(ctx.data_dir, "20990102")  # without loaders for UEFI
     own = f"boot/{HOST.dashed}"

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pxeforge.services.context import Context, load_master_key, write_whole
 from pxeforge.services.problems import Problem
@@ -32,3 +34,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_whole(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_keys_are_derived_as_the_library_derives_them(ctx: Context) -> None:
+    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"install tokens").derive(ctx.master_key)
+    assert ctx.key_for("install tokens") == derived

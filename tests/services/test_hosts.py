@@ -91,8 +91,7 @@ def test_a_second_nic_that_was_discovered_alone_joins_its_host(ctx: Context, reg
     from pxeforge.services.facts import merge_facts
     from tests.conftest import FACTS
 
-    with ctx.database.write() as session:
-        hosts.discover(session, ctx, MacAddress.parse(OTHER))
+    ctx.database.change(lambda change: hosts.discover(change, MacAddress.parse(OTHER), ctx.clock()))
     assert len(hosts.list_hosts(ctx)) == 2
     nics = [*FACTS["nics"], {"name": "ens4", "mac": OTHER, "addresses": []}]
     with ctx.database.write() as session:

@@ -242,20 +242,6 @@ def test_a_preview_shows_no_token(ctx: Context, tokens: Tokens) -> None:
         assert tokens("installer") not in text
 
 
-def test_explain_tells_why_a_host_boots_its_disk(ctx: Context) -> None:
-    hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    told = installs.explain(ctx, "n1")
-    assert told["decision"] == "local"
-    assert told["files"] == {}
-    assert "not armed" in told["reason"]
-
-
-def test_explain_shows_every_file_of_an_armed_host(ctx: Context, armed: dict[str, Any]) -> None:
-    told = installs.explain(ctx, "n1")
-    assert told["decision"] == "install"
-    assert set(told["files"]) == {"menu", "answers", "early", "disks", "late"}
-
-
 def test_what_cannot_be_rendered_is_named(ctx: Context, armed: dict[str, Any]) -> None:
     with pytest.raises(NotFound, match="'nonsense' cannot be rendered"):
         installs.preview(ctx, "n1", what="nonsense")

@@ -14,10 +14,13 @@ from pxeforge.services import hosts
 from pxeforge.services.context import Context
 from pxeforge.services.inventory import ansible_inventory, host_variables, known_hosts
 from pxeforge.services.problems import NotFound
-from pxeforge.store.tables import Host
 from tests.conftest import KEY, PEER
 
 REPORTED = " ".join(KEY.split()[:2])
+
+
+def discovered(ctx: Context, mac: str) -> str:
+    return ctx.database.change(lambda change: hosts.discover(change, MacAddress.parse(mac), ctx.clock()))
 
 
 def report(ctx: Context, *keys: Any, address: str | None = None) -> None:
@@ -32,8 +35,7 @@ def test_hosts_are_grouped_by_role_tag_and_state(ctx: Context, registered: dict[
     hosts.change(ctx, "n1", tags=["rack-a", "ssd"], who="test")
     hosts.assign(ctx, ["n1"], ["base"], who="test", known_roles=["base"])
     hosts.add(ctx, macs=["52:54:00:00:00:01"], who="test")
-    with ctx.database.write() as session:
-        hosts.discover(session, ctx, MacAddress.parse("52:54:00:00:00:02"))
+    discovered(ctx, "52:54:00:00:00:02")
     found = ansible_inventory(ctx)
     assert found["role_base"] == {"hosts": ["n1"]}
     assert found["tag_rack_a"] == {"hosts": ["n1"]}
@@ -83,10 +85,9 @@ def test_a_host_cannot_smuggle_templates_or_lines_in(ctx: Context, registered: d
 
 
 def test_a_stranger_on_the_wire_is_not_in_the_inventory(ctx: Context) -> None:
-    with ctx.database.write() as session:
-        host: Host = hosts.discover(session, ctx, MacAddress.parse("52:54:00:00:00:02"))
+    host_id = discovered(ctx, "52:54:00:00:00:02")
     with pytest.raises(NotFound, match="nobody vouched"):
-        host_variables(ctx, host.id)
+        host_variables(ctx, host_id)
     with pytest.raises(NotFound):
         host_variables(ctx, "ghost")
     assert ansible_inventory(ctx)["all"] == {"hosts": [], "children": []}

@@ -7,12 +7,29 @@ import sys
 
 import pytest
 
-from pxeforge.services.neighbours import neighbour_mac
+from pxeforge.services.neighbours import KEPT_S, Neighbours
 
 
 def test_nobody_is_behind_an_address_that_is_no_neighbour() -> None:
-    assert neighbour_mac("127.0.0.1") is None
-    assert neighbour_mac("192.0.2.77") is None
+    neighbours = Neighbours()
+    assert neighbours("127.0.0.1") is None
+    assert neighbours("203.0.113.77") is None
+
+
+ASKED = f"""
+import subprocess
+from pxeforge.services.neighbours import Neighbours
+now = 0.0
+ask = Neighbours(lambda: now)
+def replace(address, mac):
+    subprocess.run(["ip", "neigh", "replace", address, "lladdr", mac, "dev", "va"], check=True)
+print(ask("10.97.0.9"), ask("10.97.0.8"))
+replace("10.97.0.9", "52:54:00:00:00:0a")
+replace("10.97.0.8", "52:54:00:00:00:08")
+print(ask("10.97.0.9"), ask("10.97.0.8"))
+now = {KEPT_S} + 1
+print(ask("10.97.0.9"))
+"""
 
 
 @pytest.mark.needs_root
@@ -26,10 +43,12 @@ def test_a_neighbour_is_known_by_its_mac() -> None:
             "neigh add 10.97.0.9 lladdr 52:54:00:00:00:09 dev va",
         ):  # fmt: skip
             subprocess.run(["ip", "-n", name, *words.split()], check=True)
-        code = "from pxeforge.services.neighbours import neighbour_mac as f; print(f('10.97.0.9'), f('10.97.0.8'))"
-        command = ["ip", "netns", "exec", name, sys.executable, "-c", code]
-        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [
-            "52:54:00:00:00:09", "None",
+        command = ["ip", "netns", "exec", name, sys.executable, "-c", ASKED]
+        answers = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert answers == [
+            "52:54:00:00:00:09", "None",  # a stranger is nobody yet
+            "52:54:00:00:00:09", "52:54:00:00:00:08",  # one is remembered, the other was asked for again
+            "52:54:00:00:00:0a",  # and nothing is remembered for ever
         ]  # fmt: skip
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)

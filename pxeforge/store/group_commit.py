@@ -1,0 +1,216 @@
+"""Group commit: small changes of many threads share one transaction and its sync, in a thread of their own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+LINGER_S: Final = 0.02  # how long changes that nobody waits for wait for company
+MOST_WAITING: Final = 20_000  # changes; beyond it those that nobody waits for are dropped and counted
+_MOST_PER_COMMIT: Final = 1_000
+T = TypeVar("T")
+
+
+class Statements:
+    """What a change may do: run statements with `:named` values inside the shared transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, **values: Any) -> int:
+        """Returns how many rows were changed."""
+        return self._connection.execute(statement, values).rowcount
+
+    def run_many(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The statement once for each row of values."""
+        self._connection.executemany(statement, rows)
+
+    def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
+
+class _Job:
+    """A change, and the one who waits for it (None: nobody does)."""
+
+    __slots__ = ("_change", "outcome", "result")
+
+    def __init__(self, change: Callable[[Statements], Any], outcome: Future[Any] | None) -> None:
+        self._change, self.outcome, self.result = change, outcome, None
+
+    def apply(self, statements: Statements) -> None:
+        self.result = self._change(statements)
+
+
+class _Row:
+    """One row of values for a statement that takes many at once; nobody waits for it."""
+
+    __slots__ = ("row", "statement")
+    outcome: Final = None
+
+    def __init__(self, statement: str, row: Sequence[Any]) -> None:
+        self.statement, self.row = statement, row
+
+    def apply(self, statements: Statements) -> None:
+        statements.run(self.statement, rows=json.dumps([self.row]))
+
+
+class GroupCommit:
+    """Changes are applied in the order they came; one that raises is rolled back alone. A change may be run twice.
+
+    Many writers that each take the file's lock and sync would wait for one another; here one thread does it for all
+    that came meanwhile. Changes that nobody waits for (lines of a timeline) are lost if the process dies within
+    LINGER_S; what must last is `run`.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        """`connect` opens the thread's own connection in autocommit mode; called when the first change comes."""
+        self._connect = connect
+        self._waiting: deque[_Job | _Row] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._awaited = 0  # waiting jobs that somebody waits for
+        self._busy = self._closing = False
+        self.dropped = 0
+
+    def run(self, change: Callable[[Statements], T]) -> T:
+        """Applies the change and returns what it returns once that is on disk; raises what it raises."""
+        outcome: Future[T] = Future()
+        self._put(_Job(change, outcome))
+        return outcome.result()
+
+    def post(self, change: Callable[[Statements], object]) -> None:
+        """Applies the change soon; nobody hears of its problems but the log. Never blocks."""
+        if not self._is_full():
+            self._put(_Job(change, None))
+
+    def post_row(self, statement: str, *row: str | float | None) -> None:
+        """A row for a statement that reads `json_each(:rows)`: however many are waiting, it runs once. Never blocks.
+
+        Each step of SQLite gives the interpreter to another thread and has to get it back: rows one by one would cost
+        those who post them more than the database.
+        """
+        if not self._is_full():
+            self._put(_Row(statement, row))
+
+    def settle(self) -> None:
+        """Waits until what was posted before is written: whoever reads next reads their own changes."""
+        if self._waiting or self._busy:
+            self.run(lambda _: None)
+
+    def close(self) -> None:
+        """Writes what is left and ends the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _is_full(self) -> bool:
+        if len(self._waiting) < MOST_WAITING:
+            return False
+        self.dropped += 1
+        if self.dropped % MOST_WAITING == 1:
+            log.warning("the database cannot keep up: lines of the timeline are dropped", dropped=self.dropped)
+        return True
+
+    def _put(self, job: _Job | _Row) -> None:
+        with self._changed:
+            if self._thread is None or self._closing:
+                self._start()
+            self._waiting.append(job)
+            if job.outcome is not None:
+                self._awaited += 1
+            if job.outcome is not None or len(self._waiting) == 1:
+                self._changed.notify_all()
+
+    def _start(self) -> None:
+        if self._closing:
+            raise RuntimeError("the database is closed")
+        self._thread = threading.Thread(target=self._work, name="group commit", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        connection = self._connect()
+        try:
+            while batch := self._next_batch():
+                self._commit(connection, batch)
+        finally:
+            connection.close()
+
+    def _next_batch(self) -> list[_Job | _Row]:
+        """What is to be committed together; empty at the end."""
+        with self._changed:
+            self._busy = False
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._changed.wait_for(self._is_pressing, LINGER_S)
+            count = min(len(self._waiting), _MOST_PER_COMMIT)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            self._awaited -= sum(1 for job in batch if job.outcome is not None)
+            self._busy = bool(batch)
+            return batch
+
+    def _is_pressing(self) -> bool:
+        return self._awaited > 0 or self._closing or len(self._waiting) >= _MOST_PER_COMMIT
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Job | _Row]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._apply_at_once(connection, batch)
+            except Exception:
+                # One of them fails, which is rare: all over again, each where it can be rolled back alone.
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                self._apply_one_by_one(connection, batch)
+            connection.execute("COMMIT")
+        except BaseException as problem:
+            log.exception("changes were not written", count=len(batch))
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for job in batch:
+                if job.outcome is not None and not job.outcome.done():
+                    job.outcome.set_exception(problem)
+            return
+        for job in batch:
+            if isinstance(job, _Job) and job.outcome is not None and not job.outcome.done():
+                job.outcome.set_result(job.result)
+
+    def _apply_at_once(self, connection: sqlite3.Connection, batch: list[_Job | _Row]) -> None:
+        statements, rows = Statements(connection), dict[str, list[Sequence[Any]]]()
+        for job in batch:
+            if isinstance(job, _Row):
+                rows.setdefault(job.statement, []).append(job.row)
+                continue
+            _run_rows(statements, rows)
+            job.apply(statements)
+        _run_rows(statements, rows)
+
+    def _apply_one_by_one(self, connection: sqlite3.Connection, batch: list[_Job | _Row]) -> None:
+        statements = Statements(connection)
+        for job in batch:
+            connection.execute("SAVEPOINT change")
+            try:
+                job.apply(statements)
+            except Exception as problem:
+                connection.execute("ROLLBACK TO change")
+                if job.outcome is None:
+                    log.exception("a change nobody waits for failed")
+                else:
+                    job.outcome.set_exception(problem)
+            connection.execute("RELEASE change")
+
+
+def _run_rows(statements: Statements, rows: dict[str, list[Sequence[Any]]]) -> None:
+    for statement, values in rows.items():
+        statements.run(statement, rows=json.dumps(values))
+    rows.clear()

@@ -1,0 +1,112 @@
+"""Hosts as the wire asks for them, read from a real database."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pxeforge.domain.lifecycle import HostState, Signal
+from pxeforge.domain.mac import MacAddress
+from pxeforge.services import events, hosts, installs, wire_hosts
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Conflict
+from tests.conftest import MAC, PEER, Clock
+
+HOST = MacAddress.parse(MAC)
+
+
+def test_a_host_is_read_with_its_attempt_by_any_of_its_macs(ctx: Context, profile: str, clock: Clock) -> None:
+    hosts.add(ctx, macs=[MAC, "52:54:00:00:00:99"], name="n1", who="test")
+    armed = installs.arm(ctx, "n1", profile=profile, who="test")
+    host = wire_hosts.by_mac(ctx, MacAddress.parse("52:54:00:00:00:99"))
+    assert host is not None
+    assert (host.id, host.name, host.state) == (armed["id"], "n1", HostState.ARMED)
+    assert set(host.macs) == {MAC, "52:54:00:00:00:99"}
+    attempt = host.live_attempt(clock())
+    assert attempt is not None
+    assert attempt.image == "debian-13/20250803"
+    assert attempt.parameters["accounts"][0]["name"] == "ops"
+    assert host.live_attempt(armed["armed_until"]) is None
+
+
+def test_an_unknown_mac_is_nobody(ctx: Context) -> None:
+    assert wire_hosts.by_mac(ctx, HOST) is None
+    assert wire_hosts.decision_facts(ctx, HOST) is None
+
+
+def test_a_move_writes_state_address_and_event(ctx: Context, armed: dict[str, Any]) -> None:
+    host = wire_hosts.by_mac(ctx, HOST)
+    assert host is not None
+
+    def fetched() -> bool:
+        return ctx.database.change(
+            lambda change: wire_hosts.move(
+                change, host, Signal.MENU_FETCHED, at=1.0, address=PEER, source="http", message="menu"
+            )
+        )
+
+    assert fetched()
+    now = hosts.show(ctx, MAC)
+    assert (now["state"], now["address"]) == ("booting", PEER)
+    event = events.timeline(ctx, now["id"])[-1]
+    assert event["kind"] == "menu_fetched"
+    assert event["data"] == {"from": "armed", "to": "booting"}
+    assert not fetched()  # what we read is not what is there any more
+    assert hosts.show(ctx, MAC)["state"] == "booting"
+
+
+def test_a_signal_that_means_nothing_is_refused(ctx: Context, registered: dict[str, Any]) -> None:
+    host = wire_hosts.by_mac(ctx, HOST)
+    assert host is not None
+    with pytest.raises(Conflict, match="registered"):
+        ctx.database.change(
+            lambda change: wire_hosts.move(
+                change, host, Signal.MENU_FETCHED, at=1.0, address=PEER, source="http", message="menu"
+            )
+        )
+
+
+def test_a_host_that_is_disarmed_while_its_menu_is_rendered_stays_so_and_its_token_is_dead(
+    ctx: Context, tokens: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, read = tokens("answers"), wire_hosts.by_mac
+
+    def disarmed_after_the_read(context: Context, mac: MacAddress) -> wire_hosts.WireHost | None:
+        host = read(context, mac)
+        installs.disarm(context, "n1", who="test")
+        return host
+
+    monkeypatch.setattr(wire_hosts, "by_mac", disarmed_after_the_read)
+    assert token in installs.menu(ctx, HOST, installs.MenuKind.IPXE, peer=PEER)
+    assert hosts.show(ctx, MAC)["state"] == "known"
+    with pytest.raises(installs.Forbidden, match="over"):
+        installs.answers(ctx, token, peer=PEER)
+    assert hosts.show(ctx, MAC)["state"] == "known"
+
+
+def test_an_install_that_is_given_up_while_its_answers_are_rendered_gets_none(
+    ctx: Context, tokens: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tokens("answers")
+    render = installs._render
+
+    def disarmed_meanwhile(*args: Any) -> str:
+        text = render(*args)
+        installs.disarm(ctx, "n1", who="test")
+        return text
+
+    monkeypatch.setattr(installs, "_render", disarmed_meanwhile)
+    with pytest.raises(installs.Forbidden, match="over"):
+        installs.answers(ctx, token, peer=PEER)
+    assert hosts.show(ctx, MAC)["state"] == "known"
+
+
+@pytest.mark.parametrize("query", ["_BY_MAC", "_BY_TOKEN", "_DECISION_BY_MAC", "_BY_ADDRESS"])
+def test_no_look_up_reads_a_whole_table(ctx: Context, query: str) -> None:
+    """What a packet asks must not grow with the fleet."""
+    with sqlite3.connect(ctx.database.path) as connection:
+        values = {"mac": MAC, "digest": "0", "address": PEER}
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {getattr(wire_hosts, query)}", values)]
+    assert plan
+    assert not [step for step in plan if step.startswith("SCAN") and "SCAN theirs" not in step]
