@@ -13,6 +13,8 @@ from pxeforge.protocol.tftp.transfer import Endpoint
 _IP_PKTINFO: Final = 8  # ip(7); Python 3.11 has no name for it
 _PKTINFO: Final = struct.Struct("=i4s4s")  # interface index, our address, destination in the header
 _LARGEST: Final = 65535
+_ANCILLARY: Final = socket.CMSG_SPACE(_PKTINFO.size)
+_SO_RCVBUFFORCE: Final = 33  # socket(7): above net.core.rmem_max, for root only; Python has no name for it
 _NO_PERMISSION = (errno.EACCES, errno.EPERM)
 
 
@@ -27,6 +29,7 @@ class Received:
     data: bytes
     peer: Endpoint
     our_address: str
+    unicast: bool = False
 
 
 def listen_udp(address: str, port: int, *, interface: str = "", purpose: str, remedy: str) -> socket.socket:
@@ -51,17 +54,33 @@ def listen_udp(address: str, port: int, *, interface: str = "", purpose: str, re
     return udp
 
 
-def receive(udp: socket.socket) -> Received | None:
-    """The next datagram; None where none is waiting."""
+def make_room(udp: socket.socket, size_bytes: int) -> None:
+    """Asks the kernel to keep that much for us while we are busy; gets what it grants (root: all of it)."""
     try:
-        data, control, _, peer = udp.recvmsg(_LARGEST, socket.CMSG_SPACE(_PKTINFO.size))
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size_bytes)
+    except PermissionError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
+
+
+def receive(udp: socket.socket, largest: int = _LARGEST) -> Received | None:
+    """The next datagram, cut after `largest` bytes; None where none is waiting."""
+    try:
+        data, control, _, peer = udp.recvmsg(largest, _ANCILLARY)
     except (BlockingIOError, InterruptedError):
         return None
-    ours = udp.getsockname()[0]
     for level, kind, value in control:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO.size:
-            ours = socket.inet_ntoa(_PKTINFO.unpack_from(value)[1])
-    return Received(data, (str(peer[0]), int(peer[1])), ours)
+            _, ours, destination = _PKTINFO.unpack_from(value)
+            return Received(data, peer, socket.inet_ntoa(ours), ours == destination)
+    return Received(data, peer, udp.getsockname()[0])
+
+
+def drain(udp: socket.socket, most: int, largest: int) -> list[Received]:
+    """What is waiting, `most` datagrams at most: the rest comes with the next call."""
+    found = list[Received]()
+    while len(found) < most and (received := receive(udp, largest)) is not None:
+        found.append(received)
+    return found
 
 
 def send_from(udp: socket.socket, our_address: str, data: bytes, to: Endpoint) -> None:

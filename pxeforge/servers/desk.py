@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from pxeforge.domain.boot import BootDecision, BootRequest
-from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.lease import Lease
 from pxeforge.protocol.syslog import SyslogLine
 
@@ -20,9 +19,6 @@ class BootDesk(Protocol):
 
     def dhcp_answered(self, request: BootRequest, *, what: str) -> None:
         """A firmware was answered: "OFFER 10.77.0.50, boot file http://…"."""
-
-    def dhcp_leased(self, mac: MacAddress, address: str) -> None:
-        """The lease is stored and the ACK has left: from now on `address` is this host."""
 
     def tftp_open(self, name: str, peer_ip: str) -> bytes | Path | None:
         """The content or the file behind a clean relative name; None is answered by "not found" at once."""
@@ -40,4 +36,7 @@ class LeaseStore(Protocol):
     def load(self) -> list[Lease]: ...
 
     def save(self, leases: Sequence[Lease]) -> None:
-        """Must be on disk when it returns: the ACK leaves after it. An exception keeps the ACK back."""
+        """Must be on disk when it returns: the ACK leaves after it. An exception keeps the ACK back.
+
+        From then on the addresses of bound leases are those hosts. Called from a thread of its own.
+        """

@@ -41,6 +41,11 @@ class Loop:
         self._epoll.unregister(udp.fileno())
         del self._handlers[udp.fileno()]
 
+    def change(self, udp: socket.socket, handler: Callable[[], None], *, for_room: bool = False) -> None:
+        """From now on `handler` is called when something is there to read, or `for_room` when there is room to send."""
+        self._epoll.modify(udp.fileno(), select.EPOLLOUT if for_room else select.EPOLLIN)
+        self._handlers[udp.fileno()] = handler
+
     def run(self) -> None:
         """Returns after stop()."""
         while not self._stopping.is_set():

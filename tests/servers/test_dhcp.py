@@ -17,8 +17,9 @@ from pyroute2 import netns
 
 from pxeforge.domain.firmware import Firmware
 from pxeforge.protocol.dhcp.bootfile import BootFiles
-from pxeforge.protocol.dhcp.lease import LeaseState, Subnet
+from pxeforge.protocol.dhcp.lease import LeaseState
 from pxeforge.protocol.dhcp.message import DhcpMessage, MessageType, Op, Option
+from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.servers.datagram import CannotListen
 from pxeforge.servers.dhcp import DhcpMode, DhcpServer, DhcpSettings, OtherDhcpServer
 
@@ -36,7 +37,9 @@ SUBNET = Subnet(
     lease_time_s=600,
 )
 PROXY = DhcpSettings(interfaces=("br0",), mode=DhcpMode.PROXY, files=FILES)
-SERVER = DhcpSettings(interfaces=("br0",), mode=DhcpMode.SERVER, files=FILES, subnets=(SUBNET,), probe_s=0.3)
+SERVER = DhcpSettings(
+    interfaces=("br0",), mode=DhcpMode.SERVER, files=FILES, subnets=(SUBNET,), probe_s=0.3, address_check_s=0.0
+)
 Loopback = tuple[DhcpServer, socket.socket, tuple[str, int]]
 _SHOW_ENVIRONMENT = """#!/bin/sh
 [ "$1" = bound ] && env > "$OUT"
@@ -112,6 +115,21 @@ def test_a_host_that_is_not_armed_is_seen_and_hears_nothing(loopback: Loopback, 
     assert (server.counters["answered"], desk.answered) == (0, [])
 
 
+def test_a_flood_from_one_mac_is_dropped_and_others_are_answered(loopback: Loopback, desk: Desk) -> None:
+    server, client, to = loopback
+    other = "52:54:00:00:00:99"
+    desk.armed |= {MAC, other}
+    quiet = replace(pxe_message(MessageType.REQUEST, xid=99), chaddr=bytes.fromhex(other.replace(":", "")))
+    for _ in range(300):
+        client.sendto(pxe_message(MessageType.REQUEST).encode(), to)
+    client.sendto(quiet.encode(), to)
+    wait_until(lambda: server.counters["received"] == 301)
+    assert 40 <= server.counters["answered"] < 100
+    assert server.counters["flooding"] + server.counters["answered"] == 301
+    replies = [DhcpMessage.parse(client.recv(2000)).xid for _ in range(server.counters["answered"])]
+    assert replies[-1] == 99
+
+
 def test_a_port_in_use_is_explained(desk: Desk) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as dnsmasq does
@@ -161,7 +179,7 @@ def udhcpc(namespace: str, folder: Path, *extra: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def replies_to(question: DhcpMessage, namespace: str, listen_s: float = 0.7) -> dict[str, DhcpMessage]:
+def replies_to(question: DhcpMessage, namespace: str, listen_s: float = 1.0) -> dict[str, DhcpMessage]:
     """Broadcasts a message from `eth0` of the namespace; the replies by the server they name."""
     found: dict[str, DhcpMessage] = {}
 
@@ -174,9 +192,8 @@ def replies_to(question: DhcpMessage, namespace: str, listen_s: float = 0.7) -> 
             client.sendto(question.encode(), ("255.255.255.255", 67))
             end = time.monotonic() + listen_s
             while (left := end - time.monotonic()) > 0:
-                client.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, max(int(left * 1_000_000), 1))
-                )
+                wait = struct.pack("ll", int(left), max(int(left % 1 * 1_000_000), 1))
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
                 try:
                     data, (sender, _) = client.recvfrom(2000)
                 except BlockingIOError:
@@ -208,8 +225,6 @@ def test_a_plain_client_gets_a_lease_with_router_and_dns_that_is_stored(
         assert (learned["subnet"], learned["lease"], learned["serverid"]) == ("255.255.255.0", "600", "10.77.0.1")
         assert "boot_file" not in learned
         assert "bootfile" not in learned
-        wait_until(lambda: bool(desk.leased))
-    assert desk.leased == [(MAC, learned["ip"])]
     assert store.leases[learned["ip"]].state is LeaseState.BOUND
     assert desk.seen == []  # not a netboot client
 
@@ -255,6 +270,23 @@ def test_in_server_mode_only_an_armed_host_gets_a_boot_file(network: Network, de
 
 
 @pytest.mark.needs_root
+def test_without_a_stored_lease_there_is_no_ack_and_the_server_lives(
+    network: Network, desk: Desk, store: Store
+) -> None:
+    host = network.host(MAC)
+    server = DhcpServer(SERVER, desk, store, time.time)
+    wanted = {"SERVER_ID": IPv4Address("10.77.0.1").packed, "REQUESTED_ADDRESS": IPv4Address("10.77.0.55").packed}
+    with running(server, network.server):
+        store.failing = True
+        assert replies_to(pxe_message(MessageType.REQUEST, **wanted), host) == {}
+        assert (server.counters["unsaved"], store.leases) == (1, {})
+        store.failing = False
+        [ack] = replies_to(pxe_message(MessageType.REQUEST, **wanted), host).values()
+    assert (ack.message_type, str(ack.yiaddr)) == (MessageType.ACK, "10.77.0.55")
+    assert list(store.leases) == ["10.77.0.55"]
+
+
+@pytest.mark.needs_root
 @needs_udhcpc
 @needs_dnsmasq
 def test_beside_the_sites_dhcp_server_the_proxy_adds_a_boot_file_for_armed_hosts_only(
@@ -277,7 +309,6 @@ def test_beside_the_sites_dhcp_server_the_proxy_adds_a_boot_file_for_armed_hosts
         # A plain client is the site's business alone, even if its MAC is armed.
         learned = udhcpc(host, tmp_path)
         assert learned["serverid"] == "10.77.0.2"
-    assert desk.leased == []
 
 
 @pytest.mark.needs_root
@@ -295,6 +326,19 @@ def test_server_mode_does_not_start_beside_another_dhcp_server(
             pass
         with running(DhcpServer(replace(SERVER, force=True), desk, store, time.time), network.server):
             pass
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("mode", DhcpMode)
+def test_this_computer_that_asks_itself_is_no_host(network: Network, desk: Desk, store: Store, mode: DhcpMode) -> None:
+    """The doctor sends a PXE DISCOVER by each interface."""
+    subprocess.run(["ip", "-n", network.server, "link", "set", "br0", "address", MAC], check=True)
+    host = network.host("52:54:00:00:00:07")
+    desk.armed.add(MAC)
+    with running(DhcpServer(replace(SERVER, mode=mode), desk, store, time.time), network.server):
+        found = replies_to(pxe_message(MessageType.DISCOVER), host)
+    assert [reply.file for reply in found.values()] == ([b""] if mode is DhcpMode.SERVER else [])
+    assert (desk.seen, desk.answered) == ([], [])
 
 
 # ---- behind a relay: a second network, whose only way to us is a router

@@ -7,7 +7,7 @@ import pytest
 from pyroute2 import netns
 
 from pxeforge.protocol.dhcp.bootfile import BootFiles
-from pxeforge.protocol.dhcp.lease import Subnet
+from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.servers.dhcp import DhcpMode, DhcpServer, DhcpSettings
 from pxeforge.servers.dhcp_probe import SeenOffer, probe_for_dhcp_servers
 
@@ -21,6 +21,7 @@ SETTINGS = DhcpSettings(
         Subnet(network=IPv4Network("10.77.0.0/24"), first=IPv4Address("10.77.0.50"), last=IPv4Address("10.77.0.50")),
     ),
     force=True,
+    address_check_s=0.0,
 )
 
 

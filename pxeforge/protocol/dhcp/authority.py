@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 from pxeforge.domain.boot import BootDecision, BootRequest
 from pxeforge.domain.mac import MacAddress
+from pxeforge.protocol.cursor import Malformed
 from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
 from pxeforge.protocol.dhcp.exchange import HTTP_CLIENT, Answer, Arrival, BootFields, Ignored, reply_to
-from pxeforge.protocol.dhcp.lease import Lease, LeaseBook, Subnet
-from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, MessageType, Op, Option, encode_sub_options
+from pxeforge.protocol.dhcp.lease import Lease, LeaseBook
+from pxeforge.protocol.dhcp.message import (
+    ANY,
+    DhcpMessage,
+    MessageType,
+    Op,
+    Option,
+    encode_sub_options,
+    spelled,
+    sub_options,
+)
+from pxeforge.protocol.dhcp.subnet import BadSubnet, HostNetwork, HostNetworks, NoHostNetworks, Subnet, told
 
+_LINK_SELECTION = 5  # sub-option of 82 (RFC 3527)
 # iPXE waits for a proxyDHCP server unless the DHCP server tells it not to (175.176).
 _IPXE_NO_PROXY = encode_sub_options({176: b"\x01"}, end=False)
 
@@ -20,13 +34,38 @@ class Authority:
     """Answers for its subnets and believes to be the only DHCP server on them: a wrong address is refused by NAK."""
 
     def __init__(
-        self,
-        subnets: Iterable[Subnet],
-        leases: Iterable[Lease] = (),
-        reservations: Mapping[MacAddress, IPv4Address] | None = None,
+        self, subnets: Iterable[Subnet], leases: Iterable[Lease] = (), networks: HostNetworks | None = None
     ) -> None:
+        """Raises BadSubnet where two subnets overlap."""
         stored = list(leases)
-        self.books = tuple(LeaseBook(subnet, stored, reservations) for subnet in subnets)
+        self._networks = networks or NoHostNetworks()
+        ordered = sorted(subnets, key=lambda subnet: subnet.network)
+        for one, other in pairwise(ordered):
+            if one.network.overlaps(other.network):
+                raise BadSubnet(f"the subnets {one.network} and {other.network} overlap: an address must be in one")
+        self.books = tuple(LeaseBook(subnet, stored, self._networks) for subnet in ordered)
+        self._starts = [int(subnet.network.network_address) for subnet in ordered]
+        self._told: dict[tuple[LeaseBook, IPv4Address], dict[int, bytes]] = {}  # what hosts without own settings hear
+
+    def book_for(self, address: IPv4Address) -> LeaseBook | None:
+        """The leases of the subnet an address is in."""
+        at = bisect_right(self._starts, int(address)) - 1
+        if at < 0 or address not in self.books[at].subnet.network:
+            return None
+        return self.books[at]
+
+    def settings(self, book: LeaseBook, host: HostNetwork | None, ours: IPv4Address) -> dict[int, bytes]:
+        """The options that tell a host of its network."""
+        if host is not None:
+            return told(book.subnet, host, ours)
+        if (book, ours) not in self._told:
+            self._told[book, ours] = told(book.subnet, None, ours)
+        return self._told[book, ours]
+
+    def found_in_use(self, mac: MacAddress, address: IPv4Address, now: float) -> tuple[Lease, ...]:
+        """Somebody uses an address that was about to be offered: nobody gets it for a while."""
+        book = self.book_for(address)
+        return book.decline(mac, address, now) if book is not None else ()
 
     def answer(
         self,
@@ -42,14 +81,37 @@ class Authority:
             return Ignored("not a DHCP request")
         if mac is None:
             return Ignored(f"the hardware address has {len(message.chaddr)} bytes and is no MAC address")
-        where = message.giaddr if message.giaddr != ANY else arrival.our_address
-        book = next((book for book in self.books if where in book.subnet.network), None)
+        where = _whereabouts(message, arrival)
+        book = self.book_for(where)
         if book is None:
             return Ignored(f"no address range for the network of {where}")
         file = choose_boot_file(request, decision, files, arrival.our_address) if request and decision else None
         boot = BootFields(server=files.server_for(arrival.our_address), file=file) if file else None
-        talk = _Talk(message, arrival, book, mac, boot, request)
+        own = self._networks.of(mac)
+        talk = _Talk(self, message, arrival, book, mac, boot, request, own)
         return _HANDLERS[kind](talk)
+
+
+def _whereabouts(message: DhcpMessage, arrival: Arrival) -> IPv4Address:
+    """An address of the network the client is on: what the relay says of the link (RFC 3527), what the client asks for
+    (RFC 3011), the relay's own address, its own address where it writes to us across routers, else our wire.
+    """
+    chosen = _link_selection(message) or message.address(Option.SUBNET_SELECTION)
+    if chosen is not None:
+        return chosen
+    if message.giaddr != ANY:
+        return message.giaddr
+    return message.ciaddr if arrival.unicast and message.ciaddr != ANY else arrival.our_address
+
+
+def _link_selection(message: DhcpMessage) -> IPv4Address | None:
+    if message.giaddr == ANY or Option.RELAY_AGENT not in message.options:
+        return None
+    try:
+        value = sub_options(message.options[Option.RELAY_AGENT]).get(_LINK_SELECTION, b"")
+    except Malformed:
+        return None
+    return IPv4Address(value) if len(value) == 4 else None
 
 
 class _Talk:
@@ -57,14 +119,20 @@ class _Talk:
 
     def __init__(
         self,
+        authority: Authority,
         message: DhcpMessage,
         arrival: Arrival,
         book: LeaseBook,
         mac: MacAddress,
         boot: BootFields | None,
         who: BootRequest | None,
+        own: HostNetwork | None,
     ) -> None:
-        self.message, self.arrival, self.book, self.mac, self.boot = message, arrival, book, mac, boot
+        self.authority, self.message, self.arrival, self.book = authority, message, arrival, book
+        self.mac, self.boot, self.own = mac, boot, own
+        address = own.address if own is not None else None
+        # A reservation counts in its own subnet only: elsewhere the host is a guest like others.
+        self.reserved = address if address is not None and address in book.subnet.network else None
         self.is_ipxe = who is not None and who.is_ipxe
         self.by_http = boot is not None and who is not None and who.firmware.is_http and not who.is_ipxe
         self.client_id = message.options.get(Option.CLIENT_ID, b"")
@@ -72,10 +140,14 @@ class _Talk:
 
     def discover(self) -> Answer | Ignored:
         ours, now = self.arrival.our_address, self.arrival.now
-        lease = self.book.offer(self.mac, self.client_id, self.requested, ours, now)
+        before = self.book.lease_of(self.mac)
+        lease = self.book.offer(self.mac, self.client_id, self.requested, ours, now, self.reserved)
         if lease is None:
             return Ignored("no free address: make the range larger or the lease time shorter")
-        return self._reply(MessageType.OFFER, lease.address, settings=self._lease_options())
+        is_new = before is None or before.address != lease.address
+        # Behind a relay nobody hears us ask.
+        check = lease.address if is_new and self.message.giaddr == ANY else None
+        return self._reply(MessageType.OFFER, lease.address, settings=self._lease_options(), check=check)
 
     def request(self) -> Answer | Ignored:
         """RFC 2131 section 4.3.2: selecting (54 and 50), init-reboot (50), renewing and rebinding (ciaddr)."""
@@ -86,7 +158,10 @@ class _Talk:
         address = self.requested if self.message.ciaddr == ANY else self.message.ciaddr
         if address is None:
             return Ignored("a REQUEST that names no address")
-        changed = self.book.bind(self.mac, self.client_id, address, self.arrival.our_address, self.arrival.now)
+        changed = self.book.bind(
+            self.mac, self.client_id, address, self.arrival.our_address, self.arrival.now, self.reserved,
+            self.own.lease_time_s if self.own is not None else None,
+        )  # fmt: skip
         if not changed:
             return self._refuse(address)
         return self._reply(MessageType.ACK, address, settings=self._lease_options(), leases=changed)
@@ -113,7 +188,9 @@ class _Talk:
     def _refuse(self, address: IPv4Address) -> Answer:
         text = f"{address} is not yours here".encode()
         reply = reply_to(self.message, self.arrival, MessageType.NAK, options={Option.MESSAGE: text})
-        return Answer(replies=(reply,), what=f"NAK for {address}")
+        # A lease that may not go on (the address is another host's by now) ends here: the host starts over.
+        ended = self.book.release(self.mac, address, self.arrival.now)
+        return Answer(replies=(reply,), leases=ended, what=f"NAK for {address}")
 
     def _reply(
         self,
@@ -122,8 +199,9 @@ class _Talk:
         *,
         settings: Mapping[int, bytes],
         leases: tuple[Lease, ...] = (),
+        check: IPv4Address | None = None,
     ) -> Answer:
-        options = {**settings, **self._network_options()}
+        options = {**settings, **self.authority.settings(self.book, self.own, self.arrival.our_address)}
         if self.is_ipxe:
             options[Option.IPXE] = _IPXE_NO_PROXY
         if self.by_http:
@@ -131,30 +209,15 @@ class _Talk:
         reply = reply_to(self.message, self.arrival, kind, options=options, yiaddr=address, boot=self.boot)
         file = f", boot file {self.boot.file}" if self.boot else ""
         to = address if address != ANY else self.message.ciaddr
-        return Answer(replies=(reply,), leases=leases, what=f"{kind.name} {to}{file}")
+        return Answer(replies=(reply,), leases=leases, check=check, what=f"{kind.name} {spelled(to)}{file}")
 
     def _lease_options(self) -> dict[int, bytes]:
-        time_s = self.book.subnet.lease_time_s
+        time_s = (self.own.lease_time_s if self.own is not None else None) or self.book.subnet.lease_time_s
         return {
             Option.LEASE_TIME: time_s.to_bytes(4, "big"),
             Option.RENEWAL_TIME: (time_s // 2).to_bytes(4, "big"),
             Option.REBINDING_TIME: (time_s * 7 // 8).to_bytes(4, "big"),
         }
-
-    def _network_options(self) -> dict[int, bytes]:
-        """Sent whether asked for or not: installers stop and ask a person where router or DNS is missing."""
-        subnet = self.book.subnet
-        options: dict[int, bytes] = {
-            Option.SUBNET_MASK: subnet.network.netmask.packed,
-            Option.ROUTER: subnet.router.packed if subnet.router else b"",
-            Option.DNS: b"".join(server.packed for server in subnet.dns),
-            Option.DOMAIN: subnet.domain_bytes(),
-            Option.BROADCAST: subnet.network.broadcast_address.packed,
-            Option.NTP: b"".join(server.packed for server in subnet.ntp),
-            Option.MTU: subnet.mtu.to_bytes(2, "big") if subnet.mtu else b"",
-            Option.ROUTES: subnet.routes_bytes(),
-        }
-        return {code: value for code, value in options.items() if value}
 
 
 _HANDLERS: Mapping[MessageType | None, Callable[[_Talk], Answer | Ignored]] = {

@@ -10,6 +10,7 @@ from pxeforge.domain.boot import Boot, BootDecision, BootRequest, LoaderChoice
 from pxeforge.domain.firmware import Firmware
 
 Loaders = Mapping[Firmware, str]
+_PXELINUXES = (LoaderChoice.PXELINUX, LoaderChoice.LPXELINUX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class BootFiles:
     ipxe_menu_url: str
     tftp_server: IPv4Address | None = None  # None: our address on the interface the client is on
     bios_file: str = "pxelinux.0"
-    bios_ipxe_file: str | None = None  # iPXE for BIOS ROMs, where a profile asks for it
+    bios_files: Mapping[LoaderChoice, str] = field(default_factory=dict)  # for BIOS ROMs, where a host asks for it
     grub_files: Loaders = field(default_factory=dict)  # per UEFI firmware: TFTP name, or URL for HTTP Boot
     ipxe_files: Loaders = field(default_factory=dict)
 
@@ -46,14 +47,14 @@ def choose_boot_file(
 
 
 def _ipxe_menu(request: BootRequest, decision: BootDecision, files: BootFiles) -> str | None:
-    """iPXE gets its menu, unless the host asks for PXELINUX, which runs on BIOS only."""
-    wants_pxelinux = decision.loader is LoaderChoice.PXELINUX and request.firmware is Firmware.BIOS
+    """iPXE gets its menu (so a ROM that is sent to iPXE cannot loop), unless the host asks for a BIOS loader."""
+    wants_pxelinux = decision.loader in _PXELINUXES and request.firmware is Firmware.BIOS
     return files.ipxe_menu_url if request.is_ipxe and not wants_pxelinux else None
 
 
 def _loader(request: BootRequest, decision: BootDecision, files: BootFiles) -> str | None:
     firmware, loader = request.firmware, decision.loader
     if firmware is Firmware.BIOS:
-        return files.bios_ipxe_file if loader is LoaderChoice.IPXE and files.bios_ipxe_file else files.bios_file
+        return files.bios_files.get(loader, files.bios_file)
     grub, ipxe = files.grub_files.get(firmware), files.ipxe_files.get(firmware)
     return (ipxe or grub) if loader is LoaderChoice.IPXE else (grub or ipxe)

@@ -32,7 +32,7 @@ def classify(message: DhcpMessage, *, interface: str = "") -> BootRequest | Igno
         return Ignored("neither option 93 nor option 60 tells the architecture")
     return BootRequest(
         mac=message.mac,
-        firmware=firmware_of(architectures),
+        firmware=firmware_of(architectures, message.mac),
         is_ipxe=is_ipxe,
         uuid=_uuid(message.options.get(Option.CLIENT_UUID, b"")),
         vendor_class=_printable(vendor_class),
@@ -53,7 +53,9 @@ def _architectures(message: DhcpMessage, vendor_class: bytes) -> tuple[int, ...]
 def _is_ipxe(message: DhcpMessage) -> bool:
     """iPXE sends its user class raw; others wrap it as RFC 3004 says. Option 175 is iPXE's own."""
     value = message.options.get(Option.USER_CLASS, b"")
-    return Option.IPXE in message.options or value == _IPXE or _IPXE in _user_classes(value)
+    if Option.IPXE in message.options:
+        return True
+    return bool(value) and (value == _IPXE or _IPXE in _user_classes(value))
 
 
 def _user_classes(value: bytes) -> list[bytes]:

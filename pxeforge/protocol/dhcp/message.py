@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
 from pxeforge.domain.mac import MacAddress
-from pxeforge.protocol.cursor import Cursor, Malformed
+from pxeforge.protocol.cursor import Malformed
 
 BROADCAST_FLAG: Final = 0x8000
 ANY: Final = IPv4Address("0.0.0.0")  # noqa: S104  (the "no address" value, nothing is bound to it)
@@ -18,8 +19,12 @@ COOKIE: Final = bytes((99, 130, 83, 99))
 LEAST_SIZE: Final = 300  # BOOTP's size: old boot ROMs drop anything shorter
 DEFAULT_LIMIT: Final = 576 - 28  # what every client must take (RFC 2131 section 2), without IP and UDP headers
 LARGEST_LIMIT: Final = 1500 - 28
+GUID_SIZE: Final = 16  # EDK2 can send the machine's GUID as hardware address (PXE 2.1 section 2.2.1, SendGUID)
 _SNAME_SIZE, _FILE_SIZE, _CHADDR_SIZE = 64, 128, 16
 _PAD, _END = 0, 255
+# op, htype, hlen, hops, xid, secs, flags; ciaddr, yiaddr, siaddr, giaddr; chaddr, sname, file; cookie
+_FIXED: Final = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
+_NO_ADDRESS: Final = bytes(4)
 
 
 class Op(enum.IntEnum):
@@ -72,8 +77,16 @@ class Option(enum.IntEnum):
     RELAY_AGENT = 82
     ARCHITECTURE = 93
     CLIENT_UUID = 97
+    SUBNET_SELECTION = 118
+    SEARCH = 119
     ROUTES = 121
     IPXE = 175
+
+
+_RELAY_AGENT: Final = int(Option.RELAY_AGENT)
+_BOOT_FILE: Final = int(Option.BOOT_FILE)
+_OPS: Final = {op.value: op for op in Op}
+_TYPES: Final = {bytes((kind,)): kind for kind in MessageType}
 
 
 class TooLong(Exception):
@@ -102,18 +115,24 @@ class DhcpMessage:
     sname: bytes = b""
     file: bytes = b""
     options: Mapping[int, bytes] = field(default_factory=dict)
+    known_as: MacAddress | None = None  # not on the wire: whose GUID the hardware address is
 
     @property
     def message_type(self) -> MessageType | None:
-        value = self.options.get(Option.MESSAGE_TYPE, b"")
-        if len(value) == 1 and value[0] in MessageType._value2member_map_:
-            return MessageType(value[0])
-        return None
+        return _TYPES.get(self.options.get(Option.MESSAGE_TYPE, b""))
 
     @property
     def mac(self) -> MacAddress | None:
-        """The hardware address where it is one of Ethernet's kind (EDK2 can send a GUID of 16 bytes instead)."""
-        return MacAddress(self.chaddr) if len(self.chaddr) == 6 and any(self.chaddr) else None
+        """The hardware address where it is one of Ethernet's kind; else what is known of the sender."""
+        if len(self.chaddr) == 6 and any(self.chaddr):
+            return MacAddress(self.chaddr)
+        return self.known_as
+
+    @property
+    def guid(self) -> bytes:
+        """The machine's GUID where it stands in place of the hardware address (EDK2 SendGUID), else empty."""
+        # All zeros and all ones are what boards say that have none.
+        return self.chaddr if len(self.chaddr) == GUID_SIZE and len(set(self.chaddr)) > 1 else b""
 
     def address(self, code: int) -> IPv4Address | None:
         """An option that holds one address; None where it is absent or of another length."""
@@ -130,21 +149,24 @@ class DhcpMessage:
         """The datagram, padded to 300 bytes; raises TooLong above `limit` bytes or for over-long fixed fields."""
         if len(self.sname) > _SNAME_SIZE or len(self.file) > _FILE_SIZE or len(self.chaddr) > _CHADDR_SIZE:
             raise TooLong("sname takes 64 bytes, file 128 and the hardware address 16")
-        fixed = b"".join(
-            (
-                bytes((self.op, self.htype, len(self.chaddr), self.hops)),
-                self.xid.to_bytes(4, "big"),
-                self.secs.to_bytes(2, "big"),
-                self.flags.to_bytes(2, "big"),
-                self.ciaddr.packed + self.yiaddr.packed + self.siaddr.packed + self.giaddr.packed,
-                self.chaddr.ljust(_CHADDR_SIZE, b"\0"),
-                self.sname.ljust(_SNAME_SIZE, b"\0"),
-                self.file.ljust(_FILE_SIZE, b"\0"),
-            )
-        )
+        fixed = _FIXED.pack(
+            self.op, self.htype, len(self.chaddr), self.hops, self.xid, self.secs, self.flags,
+            self.ciaddr.packed, self.yiaddr.packed, self.siaddr.packed, self.giaddr.packed,
+            self.chaddr, self.sname, self.file, COOKIE,
+        )  # fmt: skip
         # The relay agent's option goes last, unchanged (RFC 3046 section 2.2).
-        ordered = sorted(self.options.items(), key=lambda item: item[0] == Option.RELAY_AGENT)
-        encoded = fixed + COOKIE + b"".join(_encode_option(code, value) for code, value in ordered) + bytes((_END,))
+        parts = [fixed]
+        for code, value in self.options.items():
+            if code == _RELAY_AGENT:
+                continue
+            if len(value) > 255 or code == _BOOT_FILE:
+                parts.append(_encode_option(code, value))
+            else:
+                parts.append(bytes((code, len(value))) + value)
+        if _RELAY_AGENT in self.options:
+            parts.append(_encode_option(_RELAY_AGENT, self.options[_RELAY_AGENT]))
+        parts.append(b"\xff")
+        encoded = b"".join(parts)
         if len(encoded) > limit:
             raise TooLong(f"the DHCP message has {len(encoded)} bytes, the client takes {limit}")
         return encoded.ljust(LEAST_SIZE, b"\0")
@@ -152,21 +174,19 @@ class DhcpMessage:
     @classmethod
     def parse(cls, data: bytes) -> DhcpMessage:
         """Reads a datagram; raises Malformed and nothing else."""
-        cursor = Cursor(data)
-        op = cursor.number(1, "op")
-        if op not in Op._value2member_map_:
+        if len(data) < _FIXED.size:
+            raise Malformed(f"a DHCP message needs {_FIXED.size} bytes, this one has {len(data)}")
+        (
+            op, htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file, cookie,
+        ) = _FIXED.unpack_from(data)  # fmt: skip
+        if op not in _OPS:
             raise Malformed(f"op is {op}, not 1 or 2")
-        htype, hlen, hops = cursor.number(1, "htype"), cursor.number(1, "hlen"), cursor.number(1, "hops")
         if hlen > _CHADDR_SIZE:
             raise Malformed(f"hlen is {hlen}, more than 16")
-        xid, secs, flags = cursor.number(4, "xid"), cursor.number(2, "secs"), cursor.number(2, "flags")
-        ciaddr, yiaddr, siaddr, giaddr = (IPv4Address(cursor.take(4, "address")) for _ in range(4))
-        chaddr = cursor.take(_CHADDR_SIZE, "chaddr")[:hlen]
-        sname, file = cursor.take(_SNAME_SIZE, "sname"), cursor.take(_FILE_SIZE, "file")
-        if cursor.take(4, "cookie") != COOKIE:
+        if cookie != COOKIE:
             raise Malformed("the DHCP magic cookie is missing")
         options: dict[int, bytes] = {}
-        _parse_options(cursor.take(cursor.left, "options"), options)
+        _parse_options(data, options, _FIXED.size)
         overload = options.pop(Option.OVERLOAD, b"\0")[:1]
         if overload in (b"\1", b"\3"):
             _parse_options(file, options)
@@ -178,21 +198,30 @@ class DhcpMessage:
         if Option.BOOT_FILE in options:
             options[Option.BOOT_FILE] = options[Option.BOOT_FILE].rstrip(b"\0")
         return cls(
-            op=Op(op),
+            op=_OPS[op],
             htype=htype,
             hops=hops,
             xid=xid,
             secs=secs,
             flags=flags,
-            ciaddr=ciaddr,
-            yiaddr=yiaddr,
-            siaddr=siaddr,
-            giaddr=giaddr,
-            chaddr=chaddr,
+            ciaddr=_address(ciaddr),
+            yiaddr=_address(yiaddr),
+            siaddr=_address(siaddr),
+            giaddr=_address(giaddr),
+            chaddr=chaddr[:hlen],
             sname=sname.split(b"\0", 1)[0],
             file=file.split(b"\0", 1)[0],
             options=options,
         )
+
+
+def spelled(address: IPv4Address) -> str:
+    """`str(address)` in a third of its time: every reply spells some."""
+    return "{}.{}.{}.{}".format(*address.packed)
+
+
+def _address(packed: bytes) -> IPv4Address:
+    return ANY if packed == _NO_ADDRESS else IPv4Address(packed)
 
 
 def sub_options(value: bytes) -> dict[int, bytes]:
@@ -210,18 +239,26 @@ def encode_sub_options(options: Mapping[int, bytes], *, end: bool = True) -> byt
 def _encode_option(code: int, value: bytes) -> bytes:
     if code == Option.BOOT_FILE and not value.endswith(b"\0"):
         value += b"\0"
-    pieces = [value[start : start + 255] for start in range(0, len(value), 255)] or [b""]
+    if len(value) <= 255:
+        return bytes((code, len(value))) + value
+    pieces = [value[start : start + 255] for start in range(0, len(value), 255)]
     return b"".join(bytes((code, len(piece))) + piece for piece in pieces)
 
 
-def _parse_options(data: bytes, into: dict[int, bytes]) -> None:
-    """Adds the options in `data`; a repeated option continues its value (RFC 3396 section 7)."""
-    cursor = Cursor(data)
-    while cursor.left:
-        code = cursor.number(1, "option code")
+def _parse_options(data: bytes, into: dict[int, bytes], at: int = 0) -> None:
+    """Adds the options in `data` from `at` on; a repeated option continues its value (RFC 3396 section 7)."""
+    end = len(data)
+    while at < end:
+        code = data[at]
+        at += 1
         if code == _PAD:
             continue
         if code == _END:
             return
-        length = cursor.number(1, f"length of option {code}")
-        into[code] = into.get(code, b"") + cursor.take(length, f"option {code}")
+        if at == end:
+            raise Malformed(f"the length of option {code} is missing")
+        start = at + 1
+        at = start + data[at]
+        if at > end:
+            raise Malformed(f"option {code} needs {at - start} bytes, {end - start} are left")
+        into[code] = into[code] + data[start:at] if code in into else data[start:at]

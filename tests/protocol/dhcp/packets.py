@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.exchange import Arrival
 from pxeforge.protocol.dhcp.message import DhcpMessage, MessageType, Op, Option
+from pxeforge.protocol.dhcp.subnet import HostNetwork
 
 OURS = IPv4Address("10.77.0.1")
 OTHERS = IPv4Address("10.77.0.2")
@@ -102,3 +105,30 @@ def message(
 
 def arrival(port: int = 67, *, peer: tuple[str, int] = ("0.0.0.0", 68), now: float = 1000.0) -> Arrival:
     return Arrival(our_address=OURS, port=port, peer=peer, now=now)
+
+
+@dataclass
+class Networks:
+    """HostNetworks in memory."""
+
+    hosts: dict[MacAddress, HostNetwork] = field(default_factory=dict)
+    guids: dict[bytes, MacAddress] = field(default_factory=dict)
+
+    def of(self, mac: MacAddress) -> HostNetwork | None:
+        return self.hosts.get(mac)
+
+    def is_kept_from(self, mac: MacAddress, address: IPv4Address) -> bool:
+        return any(own.address == address and holder != mac for holder, own in self.hosts.items())
+
+    def mac_of(self, guid: bytes) -> MacAddress | None:
+        return self.guids.get(guid)
+
+
+def reserving(**addresses: str) -> Networks:
+    """`reserving(m525400123456="10.77.0.55")`."""
+    return Networks(
+        {
+            MacAddress(bytes.fromhex(mac[1:])): HostNetwork(address=IPv4Address(address))
+            for mac, address in addresses.items()
+        }
+    )

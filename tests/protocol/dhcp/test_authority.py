@@ -10,8 +10,18 @@ from pxeforge.protocol.dhcp.authority import Authority
 from pxeforge.protocol.dhcp.bootfile import BootFiles
 from pxeforge.protocol.dhcp.client import classify
 from pxeforge.protocol.dhcp.exchange import Answer, Ignored
-from pxeforge.protocol.dhcp.lease import LeaseState, Subnet
-from pxeforge.protocol.dhcp.message import ANY, BROADCAST_FLAG, DhcpMessage, MessageType, Op, Option, sub_options
+from pxeforge.protocol.dhcp.lease import LeaseState
+from pxeforge.protocol.dhcp.message import (
+    ANY,
+    BROADCAST_FLAG,
+    DhcpMessage,
+    MessageType,
+    Op,
+    Option,
+    TooLong,
+    sub_options,
+)
+from pxeforge.protocol.dhcp.subnet import BadSubnet, HostNetwork, Subnet
 
 from .packets import (
     INSTALLER_DISCOVER,
@@ -21,8 +31,10 @@ from .packets import (
     OURS,
     OVMF_HTTP_DISCOVER,
     PXE_ROM_DISCOVER,
+    Networks,
     arrival,
     message,
+    reserving,
 )
 
 INSTALL = BootDecision(boot=Boot.INSTALL, reason="host is armed")
@@ -42,7 +54,7 @@ HOST = MacAddress(MAC)
 
 
 def authority() -> Authority:
-    return Authority([SUBNET], reservations={HOST: IPv4Address("10.77.0.55")})
+    return Authority([SUBNET], networks=reserving(m525400123456="10.77.0.55"))
 
 
 def ask(server: Authority, found: DhcpMessage, decision: BootDecision = LOCAL, now: float = 1000.0) -> Answer | Ignored:
@@ -261,3 +273,167 @@ def test_the_relays_option_is_the_last_one_of_the_datagram() -> None:
     (only,) = answer.replies
     assert only.message.yiaddr in far.network
     assert only.message.encode(only.limit).rstrip(b"\0").endswith(bytes((82, len(said))) + said + b"\xff")
+
+
+# ---- several subnets, and hosts with settings of their own
+
+FAR = Subnet(
+    network=IPv4Network("10.88.0.0/24"), first=IPv4Address("10.88.0.50"), last=IPv4Address("10.88.0.60"),
+    router=IPv4Address("10.88.0.1"), lease_time_s=1200,
+)  # fmt: skip
+
+
+def test_the_relay_tells_which_of_its_links_is_meant() -> None:
+    """RFC 3527: the relay's own address is on another network than its client."""
+    relayed = message(MessageType.DISCOVER, giaddr="10.99.0.1", RELAY_AGENT=b"\x01\x01x\x05\x04\x0a\x58\x00\x00")
+    answer = ask(Authority([SUBNET, FAR]), relayed)
+    sent = reply(answer)
+    assert sent.yiaddr in FAR.network
+    assert isinstance(answer, Answer)
+    assert answer.replies[0].destination == ("10.99.0.1", 67)
+    assert sent.options[Option.RELAY_AGENT] == relayed.options[Option.RELAY_AGENT]
+
+
+def test_link_selection_counts_from_relays_only_and_damage_is_passed_over() -> None:
+    direct = message(MessageType.DISCOVER, RELAY_AGENT=b"\x05\x04\x0a\x58\x00\x00")
+    assert reply(ask(Authority([SUBNET, FAR]), direct)).yiaddr in SUBNET.network
+    damaged = message(MessageType.DISCOVER, giaddr="10.88.0.1", RELAY_AGENT=b"\x05\x09\x0a")
+    assert reply(ask(Authority([SUBNET, FAR]), damaged)).yiaddr in FAR.network
+
+
+def test_a_client_may_choose_its_subnet_and_hears_its_choice_again() -> None:
+    """RFC 3011."""
+    chosen = message(MessageType.DISCOVER, SUBNET_SELECTION=IPv4Address("10.88.0.0").packed)
+    sent = reply(ask(Authority([SUBNET, FAR]), chosen))
+    assert sent.yiaddr in FAR.network
+    assert sent.options[Option.SUBNET_SELECTION] == IPv4Address("10.88.0.0").packed
+
+
+def test_a_host_behind_a_relay_renews_by_unicast_and_is_not_refused() -> None:
+    server = Authority([SUBNET, FAR])
+    renewing = message(MessageType.REQUEST, ciaddr="10.88.0.55")
+    came = replace(arrival(peer=("10.88.0.55", 68)), unicast=True)
+    answer = server.answer(renewing, came, FILES)
+    assert isinstance(answer, Answer)
+    assert (reply(answer).message_type, answer.leases[0].address) == (MessageType.ACK, IPv4Address("10.88.0.55"))
+    # The same by broadcast on our own wire comes from a host that was moved here.
+    assert reply(server.answer(renewing, arrival(), FILES)).message_type is MessageType.NAK
+
+
+def test_subnets_that_overlap_are_refused() -> None:
+    wide = replace(FAR, network=IPv4Network("10.76.0.0/15"), first=IPv4Address("10.77.0.5"),
+                   last=IPv4Address("10.77.0.6"), router=None)  # fmt: skip
+    with pytest.raises(BadSubnet, match="overlap"):
+        Authority([SUBNET, wide])
+
+
+def test_a_host_hears_its_own_settings_in_offer_and_ack() -> None:
+    own = HostNetwork(router=OTHERS, mtu=9000, lease_time_s=7200)
+    server = Authority([SUBNET], networks=Networks({HOST: own}))
+    offer = reply(ask(server, DhcpMessage.parse(INSTALLER_DISCOVER)))
+    answer = ask(server, select(str(offer.yiaddr)))
+    assert isinstance(answer, Answer)
+    for sent in (offer, reply(answer)):
+        assert (sent.options[Option.ROUTER], sent.options[Option.MTU]) == (OTHERS.packed, b"\x23\x28")
+        assert sent.options[Option.LEASE_TIME] == (7200).to_bytes(4, "big")
+        assert sent.options[Option.DNS] == OURS.packed + OTHERS.packed
+    assert answer.leases[0].expires_at == 8200
+    stranger = replace(DhcpMessage.parse(INSTALLER_DISCOVER), chaddr=b"\x52\x54\0\0\0\1")
+    assert Option.MTU not in reply(ask(server, stranger)).options
+
+
+def test_a_reservation_counts_in_its_own_subnet_only() -> None:
+    server = Authority([SUBNET, FAR], networks=reserving(m525400123456="10.77.0.55"))
+    assert reply(ask(server, message(MessageType.DISCOVER, giaddr="10.88.0.1"))).yiaddr in FAR.network
+    assert reply(ask(server, message(MessageType.DISCOVER))).yiaddr == IPv4Address("10.77.0.55")
+
+
+def test_a_lease_on_an_address_that_was_reserved_for_another_since_ends_at_its_renewal() -> None:
+    networks = Networks()
+    server = Authority([SUBNET], networks=networks)
+    ask(server, select("10.77.0.55"))
+    other = MacAddress(b"\x52\x54\0\0\0\1")
+    networks.hosts[other] = HostNetwork(address=IPv4Address("10.77.0.55"))
+    answer = ask(server, message(MessageType.REQUEST, ciaddr="10.77.0.55"), now=1400)
+    assert isinstance(answer, Answer)
+    assert reply(answer).message_type is MessageType.NAK
+    assert [lease.state for lease in answer.leases] == [LeaseState.RELEASED]
+    discover = replace(message(MessageType.DISCOVER), chaddr=other.octets)
+    assert reply(ask(server, discover, now=1401)).yiaddr == IPv4Address("10.77.0.55")
+
+
+# ---- what is checked before it is offered
+
+
+def checked(answer: Answer | Ignored) -> IPv4Address | None:
+    assert isinstance(answer, Answer)
+    return answer.check
+
+
+def test_an_address_the_host_never_had_is_to_be_checked_its_own_one_is_not() -> None:
+    server = Authority([SUBNET])
+    first = ask(server, message(MessageType.DISCOVER))
+    assert checked(first) == reply(first).yiaddr
+    acked = ask(server, select(str(reply(first).yiaddr)))
+    assert checked(acked) is None
+    assert checked(ask(server, message(MessageType.DISCOVER), now=1010)) is None
+    ask(server, message(MessageType.RELEASE, ciaddr=str(reply(first).yiaddr)), now=1020)
+    assert checked(ask(server, message(MessageType.DISCOVER), now=1030)) is None
+    elsewhere = message(MessageType.DISCOVER, REQUESTED_ADDRESS=IPv4Address("10.77.0.60").packed)
+    assert checked(ask(Authority([SUBNET]), elsewhere)) == IPv4Address("10.77.0.60")
+
+
+def test_behind_a_relay_nothing_is_checked() -> None:
+    assert checked(ask(Authority([SUBNET, FAR]), message(MessageType.DISCOVER, giaddr="10.88.0.1"))) is None
+
+
+def test_an_address_found_in_use_is_quarantined_and_another_one_offered() -> None:
+    server = Authority([SUBNET])
+    taken = reply(ask(server, message(MessageType.DISCOVER))).yiaddr
+    [lease] = server.found_in_use(HOST, taken, 1000)
+    assert (lease.address, lease.state) == (taken, LeaseState.DECLINED)
+    assert reply(ask(server, message(MessageType.DISCOVER), now=1001)).yiaddr != taken
+    assert server.found_in_use(HOST, IPv4Address("192.0.2.1"), 1000) == ()
+
+
+# ---- a GUID in place of the hardware address
+
+
+def test_who_is_known_by_a_guid_gets_the_address_of_its_mac_and_its_guid_back() -> None:
+    guid = bytes(range(16))
+    found = replace(message(MessageType.DISCOVER, mac=guid), known_as=HOST)
+    answer = ask(authority(), found)
+    sent = reply(answer)
+    assert (str(sent.yiaddr), sent.chaddr, found.guid) == ("10.77.0.55", guid, guid)
+    assert isinstance(answer, Answer)
+    assert answer.replies[0].destination == ("255.255.255.255", 68)
+    assert DhcpMessage.parse(sent.encode()).chaddr == guid
+
+
+@pytest.mark.parametrize("hardware", [bytes(16), b"\xff" * 16, MAC, b"", bytes(range(8))])
+def test_what_is_no_guid_is_taken_for_none(hardware: bytes) -> None:
+    assert message(MessageType.DISCOVER, mac=hardware).guid == b""
+
+
+# ---- a reply that does not fit
+
+
+def test_options_nobody_asked_for_make_room() -> None:
+    many = replace(SUBNET, options=tuple((code, bytes(100)) for code in (150, 151, 152, 153)))
+    asked = message(MessageType.DISCOVER, PARAMETERS=bytes((1, 3, 151)))
+    answer = ask(Authority([many]), asked)
+    assert isinstance(answer, Answer)
+    sent = DhcpMessage.parse(answer.replies[0].datagram())
+    assert {150, 151, 152, 153} & set(sent.options) == {151}
+    assert sent.options[Option.ROUTER] == OURS.packed
+    roomy = ask(Authority([many]), message(MessageType.DISCOVER, MAX_SIZE=b"\x05\xdc"))
+    assert isinstance(roomy, Answer)
+    assert {150, 151, 152, 153} <= set(DhcpMessage.parse(roomy.replies[0].datagram()).options)
+
+
+def test_what_the_client_asks_for_and_cannot_take_is_told() -> None:
+    many = replace(SUBNET, options=tuple((code, bytes(100)) for code in (150, 151, 152, 153)))
+    answer = ask(Authority([many]), message(MessageType.DISCOVER, PARAMETERS=bytes((150, 151, 152, 153))))
+    assert isinstance(answer, Answer)
+    with pytest.raises(TooLong):
+        answer.replies[0].datagram()

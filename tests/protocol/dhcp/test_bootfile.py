@@ -15,9 +15,15 @@ FILES = BootFiles(
     grub_files={
         Firmware.UEFI_X64: "boot/{dashed}/shim.efi",
         Firmware.HTTP_X64: "http://{server}:8080/boot/{mac}/shim.efi",
+        Firmware.UEFI_ARM64: "boot/{dashed}/shimaa64.efi",
     },
-    ipxe_files={Firmware.UEFI_X64: "boot/{dashed}/snponly.efi"},
+    ipxe_files={
+        Firmware.UEFI_X64: "boot/{dashed}/snponly.efi",
+        Firmware.HTTP_ARM64: "http://{server}:8080/boot/{mac}/ipxe-arm64.efi",
+    },
+    bios_files={LoaderChoice.LPXELINUX: "boot/{dashed}/lpxelinux/lpxelinux.0"},
 )
+LPXELINUX, SHIM_ARM64 = "boot/52-54-00-12-34-56/lpxelinux/lpxelinux.0", "boot/52-54-00-12-34-56/shimaa64.efi"
 SHIM, SNPONLY = "boot/52-54-00-12-34-56/shim.efi", "boot/52-54-00-12-34-56/snponly.efi"
 SHIM_URL = "http://10.77.0.1:8080/boot/52:54:00:12:34:56/shim.efi"
 MENU = "http://10.77.0.1:8080/boot/52:54:00:12:34:56/menu.ipxe"
@@ -33,6 +39,10 @@ def choose(firmware: Firmware, loader: LoaderChoice, *, is_ipxe: bool = False, f
     [
         (Firmware.BIOS, False, LoaderChoice.AUTO, "pxelinux.0"),
         (Firmware.BIOS, False, LoaderChoice.PXELINUX, "pxelinux.0"),
+        (Firmware.BIOS, False, LoaderChoice.LPXELINUX, LPXELINUX),
+        (Firmware.BIOS, True, LoaderChoice.LPXELINUX, LPXELINUX),
+        (Firmware.UEFI_X64, False, LoaderChoice.LPXELINUX, SHIM),
+        (Firmware.UEFI_X64, True, LoaderChoice.LPXELINUX, MENU),
         (Firmware.BIOS, True, LoaderChoice.AUTO, MENU),
         (Firmware.BIOS, True, LoaderChoice.IPXE, MENU),
         (Firmware.BIOS, True, LoaderChoice.PXELINUX, "pxelinux.0"),
@@ -46,7 +56,11 @@ def choose(firmware: Firmware, loader: LoaderChoice, *, is_ipxe: bool = False, f
         (Firmware.UEFI_X64, False, LoaderChoice.IPXE, SNPONLY),
         (Firmware.HTTP_X64, False, LoaderChoice.AUTO, SHIM_URL),
         (Firmware.HTTP_X64, False, LoaderChoice.IPXE, SHIM_URL),
-        (Firmware.UEFI_ARM64, False, LoaderChoice.AUTO, None),
+        (Firmware.UEFI_ARM64, False, LoaderChoice.AUTO, SHIM_ARM64),
+        (Firmware.UEFI_ARM64, False, LoaderChoice.IPXE, SHIM_ARM64),
+        (Firmware.HTTP_ARM64, False, LoaderChoice.AUTO, "http://10.77.0.1:8080/boot/52:54:00:12:34:56/ipxe-arm64.efi"),
+        (Firmware.HTTP_ARM64, True, LoaderChoice.AUTO, MENU),
+        (Firmware.RASPBERRY_PI, False, LoaderChoice.AUTO, None),
         (Firmware.UNKNOWN, False, LoaderChoice.AUTO, None),
     ],
 )
@@ -57,7 +71,7 @@ def test_the_choice_follows_firmware_and_loader(
 
 
 def test_a_bios_rom_is_chained_to_ipxe_where_asked_and_possible() -> None:
-    files = BootFiles(ipxe_menu_url="http://x/", bios_ipxe_file="undionly.kpxe")
+    files = BootFiles(ipxe_menu_url="http://x/", bios_files={LoaderChoice.IPXE: "undionly.kpxe"})
     assert choose(Firmware.BIOS, LoaderChoice.IPXE, files=files) == "undionly.kpxe"
 
 

@@ -87,3 +87,21 @@ def test_strange_options_never_raise(vendor: bytes, architecture: bytes, user_cl
         CLIENT_UUID=uuid,
     )
     assert isinstance(classify(found), BootRequest | Ignored)
+
+
+@pytest.mark.parametrize(
+    ("mac", "architecture", "firmware"),
+    [
+        ("dca632000001", 0, Firmware.RASPBERRY_PI),  # its ROM, as a Pi 4 and 5 send it
+        ("dca632000001", 11, Firmware.UEFI_ARM64),  # UEFI firmware on its card
+        ("525400000001", 0, Firmware.BIOS),
+    ],
+)
+def test_the_rom_of_a_raspberry_pi_is_not_taken_for_a_pc(mac: str, architecture: int, firmware: Firmware) -> None:
+    packet = message(
+        MessageType.DISCOVER,
+        mac=bytes.fromhex(mac),
+        VENDOR_CLASS=f"PXEClient:Arch:{architecture:05}:UNDI:002001".encode(),
+        ARCHITECTURE=architecture.to_bytes(2),
+    ).encode()
+    assert request_in(DhcpMessage.parse(packet)).firmware is firmware

@@ -1,12 +1,13 @@
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pxeforge.domain.mac import MacAddress
-from pxeforge.protocol.dhcp.lease import OFFER_HELD_S, QUARANTINE_S, BadSubnet, Lease, LeaseBook, LeaseState, Subnet
+from pxeforge.protocol.dhcp.lease import OFFER_HELD_S, QUARANTINE_S, Lease, LeaseBook, LeaseState
+from pxeforge.protocol.dhcp.subnet import HostNetwork, Subnet
+
+from .packets import Networks
 
 OURS = IPv4Address("10.77.0.1")
 
@@ -21,9 +22,6 @@ def mac(number: int) -> MacAddress:
 
 def subnet(first: int = 50, last: int = 52) -> Subnet:
     return Subnet(network=IPv4Network("10.77.0.0/24"), first=ip(first), last=ip(last), router=ip(1), lease_time_s=600)
-
-
-PLAIN = subnet()
 
 
 def offered(book: LeaseBook, host: int, now: float = 0, wanted: IPv4Address | None = None) -> IPv4Address | None:
@@ -99,18 +97,93 @@ def test_a_declined_address_is_in_quarantine_for_everybody() -> None:
     assert offered(book, 2, now=QUARANTINE_S + 2, wanted=ip(50)) == ip(50)
 
 
+def reserving(**addresses: int) -> Networks:
+    """`reserving(h1=51)`: host 1 has 10.77.0.51."""
+    return Networks({mac(int(host[1:])): HostNetwork(address=ip(last)) for host, last in addresses.items()})
+
+
 def test_a_reserved_address_is_for_its_host_only_and_may_lie_outside_the_range() -> None:
-    book = LeaseBook(subnet(50, 51), reservations={mac(1): ip(51), mac(2): ip(200)})
-    assert (offered(book, 1), offered(book, 2), offered(book, 3)) == (ip(51), ip(200), ip(50))
-    assert offered(book, 4) is None
-    assert book.bind(mac(1), b"", ip(50), OURS, 500) == ()
+    book = LeaseBook(subnet(50, 51), networks=reserving(h1=51, h2=200))
+    assert [book.offer(mac(1), b"", None, OURS, 0, ip(51)), book.offer(mac(2), b"", None, OURS, 0, ip(200))] == [
+        book.offer(mac(1), b"", ip(50), OURS, 0, ip(51)), book.offer(mac(2), b"", ip(50), OURS, 0, ip(200)),
+    ]  # fmt: skip
+    assert (offered(book, 3), offered(book, 4)) == (ip(50), None)
+    assert book.bind(mac(1), b"", ip(50), OURS, 500, ip(51)) == ()
+    assert [lease.address for lease in book.bind(mac(2), b"", ip(200), OURS, 500, ip(200))] == [ip(200)]
 
 
 def test_a_reservation_made_later_counts_at_once() -> None:
-    reservations: dict[MacAddress, IPv4Address] = {}
-    book = LeaseBook(subnet(), reservations=reservations)
-    reservations[mac(1)] = ip(99)
-    assert offered(book, 1) == ip(99)
+    networks = Networks()
+    book = LeaseBook(subnet(50, 50), networks=networks)
+    networks.hosts[mac(1)] = HostNetwork(address=ip(50))
+    assert offered(book, 2) is None
+    assert book.bind(mac(2), b"", ip(50), OURS, 0) == ()
+
+
+def test_while_somebody_else_has_the_reserved_address_the_host_gets_another() -> None:
+    book = LeaseBook(subnet())
+    book.bind(mac(2), b"", ip(51), OURS, 0)
+    lease = book.offer(mac(1), b"", None, OURS, 1, ip(51))
+    assert lease is not None
+    assert lease.address in (ip(50), ip(52))
+    assert book.bind(mac(1), b"", lease.address, OURS, 2, ip(51))
+    back = book.offer(mac(1), b"", lease.address, OURS, 601, ip(51))
+    assert back is not None
+    assert back.address == ip(51)
+    assert book.bind(mac(1), b"", lease.address, OURS, 602, ip(51)) == ()
+
+
+def test_addresses_kept_for_others_are_passed_over_and_looked_at_again_later() -> None:
+    networks = reserving(**{f"h{number}": number for number in range(50, 250)})
+    book = LeaseBook(subnet(50, 253), networks=networks)
+    found = [book.offer(mac(host), b"", None, OURS, host) for host in range(1, 10)]
+    assert [lease.address for lease in found if lease] == [ip(250), ip(251), ip(252), ip(253)]
+    del networks.hosts[mac(77)]
+    assert offered(book, 9, now=100) == ip(77)
+
+
+def test_a_nearly_full_range_is_searched_in_a_few_steps() -> None:
+    """Counted, not timed: how often the book asks whether an address is kept for somebody."""
+
+    class Counting(Networks):
+        asked = 0
+
+        def is_kept_from(self, mac: MacAddress, address: IPv4Address) -> bool:
+            self.asked += 1
+            return False
+
+    wide = Subnet(
+        network=IPv4Network("10.0.0.0/16"), first=IPv4Address("10.0.0.2"), last=IPv4Address("10.0.255.250"),
+        lease_time_s=600,
+    )  # fmt: skip
+    networks = Counting()
+    full = [
+        Lease(mac=MacAddress(number.to_bytes(6, "big")), client_id=b"", address=wide.first + number,
+              expires_at=1000 if number != 40_000 else 10, state=LeaseState.BOUND)
+        for number in range(wide.size)
+    ]  # fmt: skip
+    book = LeaseBook(wide, full, networks)
+    assert offered(book, 1, now=5) is None
+    assert offered(book, 1, now=11) == wide.first + 40_000
+    assert offered(book, 2, now=12) is None
+    assert networks.asked < 10
+
+
+def test_renewals_without_end_do_not_fill_the_memory() -> None:
+    book = LeaseBook(subnet())
+    for now in range(5000):
+        book.bind(mac(1), b"", ip(50), OURS, now)
+    assert len(book._free_from) < 100
+
+
+def test_invented_macs_do_not_fill_the_memory() -> None:
+    book = LeaseBook(subnet(50, 99))
+    for number in range(5000):
+        invented = MacAddress(number.to_bytes(6, "big"))
+        book.offer(invented, b"", None, OURS, number * 10)
+        if number % 3 == 0:
+            book.withdraw_offer(invented)
+    assert max(len(book._last_of), len(book._by_address), len(book._free_at)) <= 50
 
 
 def test_a_host_that_moves_gives_its_former_address_back() -> None:
@@ -146,16 +219,16 @@ steps = st.lists(
 
 @given(steps)
 def test_no_address_ever_has_two_live_holders(todo: list[tuple[str, int, int]]) -> None:
-    book, now = LeaseBook(subnet(50, 54), reservations={mac(6): ip(54)}), 0.0
+    book, now = LeaseBook(subnet(50, 54), networks=reserving(h6=54)), 0.0
     stored: dict[IPv4Address, Lease] = {}
     for what, host, last in todo:
         holder = {lease.address: lease.mac for lease in book if lease.is_live(now)}
         changed: tuple[Lease, ...] = ()
         if what == "offer":
-            lease = book.offer(mac(host), b"", ip(last), OURS, now)
+            lease = book.offer(mac(host), b"", ip(last), OURS, now, ip(54) if host == 6 else None)
             assert lease is None or holder.get(lease.address, mac(host)) == mac(host)
         elif what == "bind":
-            changed = book.bind(mac(host), b"", ip(last), OURS, now)
+            changed = book.bind(mac(host), b"", ip(last), OURS, now, ip(54) if host == 6 else None)
             assert not changed or holder.get(ip(last), mac(host)) == mac(host)
         elif what == "release":
             changed = book.release(mac(host), ip(last), now)
@@ -168,50 +241,3 @@ def test_no_address_ever_has_two_live_holders(todo: list[tuple[str, int, int]]) 
         assert len({lease.mac for lease in bound}) == len(bound)
         # What was handed out for storing tells the same story as the book.
         assert all(stored[lease.address] == lease for lease in bound)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"first": IPv4Address("10.78.0.5")}, "not inside"),
-        ({"first": ip(90)}, "upside down"),
-        ({"router": IPv4Address("10.78.0.1")}, "router"),
-        ({"lease_time_s": 5}, "too short"),
-        ({"domain": "a..b"}, "not a domain name"),
-    ],
-)
-def test_a_senseless_subnet_is_refused_with_a_reason(change: dict[str, object], reason: str) -> None:
-    good = {"network": IPv4Network("10.77.0.0/24"), "first": ip(50), "last": ip(60)}
-    with pytest.raises(BadSubnet, match=reason):
-        Subnet(**{**good, **change})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("destination", "descriptor"),
-    [
-        ("10.0.0.0/8", b"\x08\x0a"), ("10.17.0.0/16", b"\x10\x0a\x11"), ("10.27.129.0/24", b"\x18\x0a\x1b\x81"),
-        ("10.229.0.128/25", b"\x19\x0a\xe5\x00\x80"), ("10.198.122.47/32", b"\x20\x0a\xc6\x7a\x2f"),
-        ("0.0.0.0/0", b"\x00"),
-    ],
-)  # fmt: skip
-def test_a_route_is_written_as_the_examples_of_rfc_3442(destination: str, descriptor: bytes) -> None:
-    subnet = replace(PLAIN, router=None, routes=((IPv4Network(destination), PLAIN.first),))
-    assert subnet.routes_bytes() == descriptor + PLAIN.first.packed
-
-
-def test_the_default_route_is_named_once_and_never_alone() -> None:
-    default = (IPv4Network("0.0.0.0/0"), PLAIN.last)
-    with_router = replace(PLAIN, router=PLAIN.first)
-    assert replace(with_router, routes=(default,)).routes_bytes() == b"\x00" + PLAIN.last.packed
-    assert with_router.routes_bytes() == b""
-
-
-def test_routes_that_make_no_sense_are_refused() -> None:
-    away = (IPv4Network("10.9.0.0/16"), IPv4Address("192.0.2.1"))
-    twice = ((IPv4Network("10.9.0.0/16"), PLAIN.first), (IPv4Network("10.9.0.0/16"), PLAIN.last))
-    many = tuple((IPv4Network(f"10.9.{n}.0/24"), PLAIN.first) for n in range(40))
-    for routes, said in (((away,), "is not inside"), (twice, "two routes"), (many, "too many")):
-        with pytest.raises(BadSubnet, match=said):
-            replace(PLAIN, routes=routes)
-    with pytest.raises(BadSubnet, match="MTU"):
-        replace(PLAIN, mtu=100)

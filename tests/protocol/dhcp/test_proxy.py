@@ -139,6 +139,14 @@ def test_a_firmware_without_a_loader_hears_nothing() -> None:
     assert respond(found) == Ignored("no boot loader for uefi-arm64 firmware")
 
 
+def test_a_relay_is_told_to_broadcast_an_offer_that_has_no_address() -> None:
+    asked = replace(DhcpMessage.parse(IPXE_DISCOVER), flags=0)
+    assert only_reply(asked).message.flags == 0
+    relayed = only_reply(replace(asked, giaddr=IPv4Address("10.78.0.1")))
+    assert relayed.message.flags == 0x8000
+    assert relayed.message.yiaddr == ANY
+
+
 def test_a_relayed_discover_is_answered_to_the_relay_with_its_option_last() -> None:
     found = message(
         MessageType.DISCOVER,

@@ -1,0 +1,44 @@
+"""What `pxeforge host set` says of a host's network, as the API takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+
+from pxeforge.cli.durations import duration_s
+
+CLEARED: Final = "none"
+
+
+def network_of(reserve: str | None, words: Sequence[str]) -> dict[str, Any]:
+    """The host setting `network`: `--reserve ADDRESS` and each `--dhcp KEY=VALUE`; `none` takes a value away."""
+    network: dict[str, Any] = {}
+    if reserve is not None:
+        network["address"] = None if reserve == CLEARED else reserve
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or key not in _READERS:
+            raise click.BadParameter(
+                f"{word!r} is not KEY=VALUE with KEY one of {', '.join(_READERS)}", param_hint="--dhcp"
+            )
+        name = "lease_time_s" if key == "lease-time" else key
+        network[name] = None if text == CLEARED else _READERS[key](text)
+    return network
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise click.BadParameter(f"{text!r} is not a number", param_hint="--dhcp")
+    return int(text)
+
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "router": str, "dns": _list, "ntp": _list, "domain": str, "search": _list, "mtu": _number,
+    "lease-time": duration_s,
+}  # fmt: skip
