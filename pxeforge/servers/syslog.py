@@ -8,20 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
+from pxeforge.protocol.flood import FloodGate
 from pxeforge.protocol.syslog import parse_line
 from pxeforge.servers.datagram import listen_udp, receive
 from pxeforge.servers.desk import BootDesk
 from pxeforge.servers.loop import Loop
 
+log = structlog.get_logger(__name__)
 _REMEDY = "another syslog server?): stop it, or change syslog_port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyslogSettings:
-    """How the syslog loop is set up."""
+    """How the syslog loop is set up. Of a sender with more than `lines_per_s`, after a `burst`, the rest is dropped:
+    an installer in its busiest minute has some hundred a second.
+    """
 
     listen: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104  (the caller names the boot network's addresses)
     port: int = 514
+    lines_per_s: float = 200.0
+    burst: float = 2000.0
 
 
 class SyslogServer:
@@ -32,7 +40,8 @@ class SyslogServer:
         self._settings, self._desk, self._clock = settings, desk, clock
         self._loop = Loop("syslog")
         self._listening: list[socket.socket] = []
-        self.counters: Counter[str] = Counter()
+        self._gate = FloodGate(settings.lines_per_s, settings.burst)
+        self.counters: Counter[str] = Counter()  # received, flood
 
     def open(self) -> None:
         """Opens the sockets; raises CannotListen."""
@@ -70,6 +79,12 @@ class SyslogServer:
         received = receive(udp)
         if received is None or not received.data.strip():
             return
+        peer_ip, now = received.peer[0], self._clock()
+        if not self._gate.admits(peer_ip.encode(), now):
+            self.counters["flood"] += 1
+            if self._gate.is_news(peer_ip.encode(), now):
+                log.warning("syslog lines dropped: the sender has too many", peer=peer_ip)
+            return
         self.counters["received"] += 1
-        line = parse_line(received.data, peer_ip=received.peer[0], received_at=self._clock())
+        line = parse_line(received.data, peer_ip=peer_ip, received_at=now)
         self._desk.installer_said(line)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,14 +14,17 @@ from typing import Final
 import structlog
 
 from pxeforge.protocol.cursor import Malformed
+from pxeforge.protocol.flood import FloodGate
 from pxeforge.protocol.tftp.names import BadName, normalise
 from pxeforge.protocol.tftp.netascii import to_netascii
 from pxeforge.protocol.tftp.packet import Error, ErrorCode, Opcode, Request, encode, parse
-from pxeforge.protocol.tftp.transfer import Download, Endpoint, Limits, Outcome, Outgoing
-from pxeforge.servers.datagram import Received, listen_udp, receive
+from pxeforge.protocol.tftp.transfer import Datagram, Download, Endpoint, Limits, Outcome, Outgoing
+from pxeforge.servers.datagram import Received, listen_udp, make_room, receive
 from pxeforge.servers.desk import BootDesk
 from pxeforge.servers.loop import Loop
+from pxeforge.servers.paced_log import PacedLog
 from pxeforge.servers.tftp_share import Abandoned, Sharer, receive_shared
+from pxeforge.servers.tftp_sockets import largest_blksize, transfer_sockets
 from pxeforge.servers.tftp_source import Source
 from pxeforge.servers.tftp_window import WindowSender
 
@@ -28,19 +32,27 @@ log = structlog.get_logger(__name__)
 
 _REMEDY = "another TFTP server?): stop it, or choose another port with --tftp-port"
 _SWEEP_S: Final = 0.1  # how often the deadlines are looked at while something is under way
+_LONGEST_REQUEST: Final = 4096  # RFC 1350's are at most 512 bytes, those with options a little more
+_WAITING_BYTES: Final = 4 << 20  # requests of a whole room that is powered on at once
 _LONGEST_ANSWER: Final = 400  # clients send ACK and ERROR; of a longer text the end is not missed
 _LARGEST_NETASCII: Final = 1 << 20
+_LEAST_BLKSIZE: Final = 8
+_OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TftpSettings:
-    """How the TFTP loop is set up. `roots` are folders that clients may put in front of a name."""
+    """How the TFTP loop is set up. `roots` are folders that clients may put in front of a name. A client that asks more
+    often than `requests_per_s`, after a `burst`, is not heard: a boot asks for some ten files a second.
+    """
 
     listen: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104  (the caller names the boot network's addresses)
     port: int = 69
     roots: tuple[str, ...] = ()
-    max_transfers: int = 512
+    max_transfers: int = 1024
     max_per_client: int = 16
+    requests_per_s: float = 50.0
+    burst: float = 200.0
     limits: Limits = field(default_factory=Limits)
 
 
@@ -59,6 +71,7 @@ class _Transfer:
     download: Download
     source: Source
     udp: socket.socket
+    strangers: socket.socket
     sender: WindowSender
     began: float
 
@@ -78,9 +91,14 @@ class TftpServer:
         *,
         helpers: Sequence[socket.socket] = (),
         requests: socket.socket | None = None,
+        largest_blksize_for: Callable[[str], int] | None = None,
     ) -> None:
-        """`clock` must not jump: time.monotonic. `helpers`, `requests`: ends of channels, closed by their owner."""
+        """`clock` must not jump: time.monotonic. `helpers`, `requests`: ends of channels, closed by their owner.
+        `largest_blksize_for` tells it for a client's address.
+        """
         self._settings, self._desk, self._clock = settings, desk, clock
+        self._largest_blksize_for = largest_blksize_for
+        self._gate, self._log = FloodGate(settings.requests_per_s, settings.burst), PacedLog(log)
         self._sharer, self._requests = Sharer(helpers), requests
         self._loop = Loop("tftp", tick=self._sweep)
         self._listening: list[socket.socket] = []
@@ -94,6 +112,7 @@ class TftpServer:
         try:
             for address in self._settings.listen:
                 udp = listen_udp(address, self._settings.port, purpose="TFTP", remedy=_REMEDY)
+                make_room(udp, _WAITING_BYTES)
                 self._listening.append(udp)
                 self._loop.add(udp, partial(self._requested, udp))
             if self._requests is not None:
@@ -119,8 +138,7 @@ class TftpServer:
 
     def close(self) -> None:
         for transfer in list(self._transfers.values()):
-            transfer.udp.close()
-            transfer.source.close()
+            _close(transfer)
         self._transfers.clear()
         for udp in self._listening:
             udp.close()
@@ -128,10 +146,10 @@ class TftpServer:
         self._loop.close()
 
     def _requested(self, udp: socket.socket) -> None:
-        received = receive(udp)
+        received = receive(udp, _LONGEST_REQUEST)
         if received is None:
             return
-        self._answer(received, None)
+        self.serve(received)
 
     def _handed_over(self, channel: socket.socket) -> None:
         try:
@@ -141,16 +159,24 @@ class TftpServer:
             log.info("the TFTP listener is gone; transfers under way are finished")
             return
         if job is not None:
-            self._answer(*job)
+            self.serve(*job)
 
-    def _answer(self, received: Received, decided: Path | None) -> None:
-        """`decided`: the file, if the listener has asked the desk already."""
+    def serve(self, received: Received, decided: Path | None = None) -> None:
+        """Handles a datagram that came to the well-known port; `decided`: the file, if the listener has asked the desk
+        already.
+        """
+        peer_ip, now = received.peer[0], self._clock()
+        if not self._gate.admits(peer_ip.encode(), now):
+            self.counters["flood"] += 1
+            if self._gate.is_news(peer_ip.encode(), now):
+                log.warning("TFTP requests dropped: the client sends too many", peer=peer_ip)
+            return
         self.counters["requests"] += 1
         try:
             packet = parse(received.data)
         except Malformed as error:
             self.counters["malformed"] += 1
-            log.info("malformed TFTP packet dropped", peer=received.peer[0], reason=str(error))
+            self._log.tell("info", "malformed TFTP packet dropped", now, peer=peer_ip, reason=str(error))
             return
         if not isinstance(packet, Request):
             self.counters["stray"] += 1
@@ -161,17 +187,26 @@ class TftpServer:
             self._begin(packet, received, decided)
         except _NotServed as refusal:
             self.counters["refused"] += 1
-            log.info("TFTP refused", peer=received.peer[0], name=repr(packet.name[:200]), reason=str(refusal))
+            name = repr(packet.name[:200])
+            self._log.tell("info", "TFTP refused", now, peer=peer_ip, name=name, reason=str(refusal))
             self._refuse(received, refusal.error)
+        except OSError as error:
+            # We are full (the client asks again), or an answer to this address cannot be sent: a forged one.
+            self.counters["unanswerable"] += 1
+            self._log.tell("warning", "TFTP request dropped", now, peer=peer_ip, reason=error.strerror)
 
     def _is_retry(self, request: Request, peer: Endpoint) -> bool:
-        """A repeated request gets the first reply again. A new one from the same port, as boot ROMs do, starts over."""
+        """A repeated request gets the first reply again. A new one from the same port, as boot ROMs do, starts over,
+        but the same one not in the midst of its transfer.
+        """
         former = self._transfers.get(peer)
         if former is None:
             return False
         if former.request == request and former.download.untouched:
             self._send(former, former.download.repeat())
             return True
+        if former.request == request and former.download.is_lively(self._clock()):
+            return True  # it lay in our queue while the client was answered: whoever really starts over asks once more
         self._end(former)
         return False
 
@@ -191,22 +226,28 @@ class TftpServer:
             return
         source = _open_source(request, content)
         try:
-            download = Download(
-                request, received.peer, size=source.size, read=source.read, limits=self._settings.limits
-            )
-            udp = _transfer_socket(received.our_address)
-        except Exception:
+            udp, strangers = transfer_sockets(received.our_address, received.peer)
+        except OSError:
             source.close()
             raise
+        download = Download(
+            request, received.peer, size=source.size, read=source.read, limits=self._limits(udp, peer_ip)
+        )
         now = self._clock()
         transfer = _Transfer(
-            request=request, name=name, download=download, source=source, udp=udp,
+            request=request, name=name, download=download, source=source, udp=udp, strangers=strangers,
             sender=WindowSender(udp, download.window_block_bytes), began=now,
         )  # fmt: skip
         self._transfers[received.peer] = transfer
         self._per_client[peer_ip] += 1
-        self._loop.add(udp, partial(self._readable, transfer))
+        self._loop.add(udp, self._handler(transfer))
+        self._loop.add(strangers, partial(self._turn_away, transfer))
         self._send(transfer, download.start(now))
+
+    def _limits(self, udp: socket.socket, peer_ip: str) -> Limits:
+        limits = self._settings.limits
+        largest = self._largest_blksize_for(peer_ip) if self._largest_blksize_for else limits.largest_blksize
+        return replace(limits, largest_blksize=max(min(largest, largest_blksize(udp)), _LEAST_BLKSIZE))
 
     def _has_room(self, peer_ip: str) -> bool:
         if len(self._transfers) < self._settings.max_transfers and (
@@ -214,7 +255,8 @@ class TftpServer:
         ):
             return True
         self.counters["busy"] += 1
-        log.warning("too many TFTP transfers, request dropped", peer=peer_ip, under_way=len(self._transfers))
+        what, under_way = "too many TFTP transfers, request dropped", len(self._transfers)
+        self._log.tell("warning", what, self._clock(), peer=peer_ip, under_way=under_way)
         return False
 
     def _ask_desk(self, request: Request, name: str, peer_ip: str) -> bytes | Path:
@@ -226,26 +268,71 @@ class TftpServer:
         return content
 
     def _refuse(self, received: Received, error: Error) -> None:
-        with _transfer_socket(received.our_address) as udp:
-            udp.sendto(encode(error), received.peer)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as udp:
+            try:
+                udp.bind((received.our_address, 0))
+                udp.sendto(encode(error), received.peer)
+            except OSError as problem:
+                self.counters["unsent"] += 1
+                log.debug("TFTP error not sent", peer=received.peer[0], reason=str(problem))
 
-    def _readable(self, transfer: _Transfer) -> None:
-        # One datagram per round: the next one makes the socket readable again, and others have their turn.
+    def _handler(self, transfer: _Transfer) -> Callable[[], None]:
+        """What to do when the transfer's socket is readable. Called for every block: its names are looked up once."""
+        receive, send, clock = transfer.udp.recv, transfer.udp.send, self._clock
+        next_packet, peer = transfer.download.next_packet, transfer.download.peer
+
+        def readable() -> None:
+            # One datagram per round: the next one makes the socket readable again, and others have their turn.
+            try:
+                data = receive(_LONGEST_ANSWER)
+            except OSError:
+                return  # nothing there, or the client closed its port: it may yet come back, the timer waits for it
+            now = clock()
+            packet = next_packet(data, now)
+            if packet is None:
+                self._send(transfer, transfer.download.received(data, peer, now))
+                return
+            try:
+                send(packet)
+            except OSError:
+                self._send(transfer, [Datagram(packet, peer)])
+
+        return readable
+
+    def _turn_away(self, transfer: _Transfer) -> None:
         try:
-            data, sender = transfer.udp.recvfrom(_LONGEST_ANSWER)
-        except BlockingIOError:
-            return
-        self._send(transfer, transfer.download.received(data, sender, self._clock()))
+            data, sender = transfer.strangers.recvfrom(_LONGEST_ANSWER)
+            if sender != transfer.download.peer:
+                self.counters["strangers"] += 1
+                for payload, to in transfer.download.received(data, sender, self._clock()):
+                    transfer.strangers.sendto(payload, to)
+        except OSError:
+            return  # nothing there, or no way to the stranger
 
     def _send(self, transfer: _Transfer, outgoing: Outgoing) -> None:
         try:
             transfer.sender.send(outgoing)
         except OSError as error:
-            # Like a packet lost on the way: the timer sends it again.
-            self.counters["unsent"] += 1
-            log.debug("TFTP packet not sent", peer=transfer.download.peer[0], reason=str(error))
+            self._not_sent(transfer, error)
         if transfer.download.outcome is not None:
             self._end(transfer)
+        elif transfer.sender.blocked:
+            # Until there is room what the client says can wait as well: most of it would ask for more.
+            self.counters["waited_for_room"] += 1
+            self._loop.change(transfer.udp, partial(self._resume, transfer), for_room=True)
+
+    def _resume(self, transfer: _Transfer) -> None:
+        try:
+            transfer.sender.resume()
+        except OSError as error:
+            self._not_sent(transfer, error)
+        if not transfer.sender.blocked:
+            self._loop.change(transfer.udp, self._handler(transfer))
+
+    def _not_sent(self, transfer: _Transfer, error: OSError) -> None:
+        """Like a packet lost on the way: the timer sends it again."""
+        self.counters["unsent"] += 1
+        log.debug("TFTP packet not sent", peer=transfer.download.peer[0], reason=str(error))
 
     def _sweep(self) -> float | None:
         now = self._clock()
@@ -265,8 +352,8 @@ class TftpServer:
         if self._per_client[peer[0]] <= 0:
             del self._per_client[peer[0]]
         self._loop.remove(transfer.udp)
-        transfer.udp.close()
-        transfer.source.close()
+        self._loop.remove(transfer.strangers)
+        _close(transfer)
         outcome, problem = download.outcome, download.problem
         if outcome is None:
             problem = "the client asked anew before the end"
@@ -277,15 +364,10 @@ class TftpServer:
         self._desk.tftp_closed(transfer.name, peer[0], sent=sent, duration_s=duration_s, problem=problem)
 
 
-def _transfer_socket(our_address: str) -> socket.socket:
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        udp.setblocking(False)
-        udp.bind((our_address, 0))
-    except OSError:
-        udp.close()
-        raise
-    return udp
+def _close(transfer: _Transfer) -> None:
+    transfer.udp.close()
+    transfer.strangers.close()
+    transfer.source.close()
 
 
 def _open_source(request: Request, content: bytes | Path) -> Source:
@@ -293,6 +375,8 @@ def _open_source(request: Request, content: bytes | Path) -> Source:
         source = Source(content)
         return _in_netascii(source) if request.mode == "netascii" else source
     except OSError as error:
+        if error.errno in _OUT_OF_ROOM:
+            raise
         raise _NotServed(ErrorCode.FILE_NOT_FOUND, f"cannot be read: {error.strerror}") from error
 
 

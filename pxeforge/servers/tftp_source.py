@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _AHEAD: Final = 1 << 16
+_LARGE: Final = _AHEAD // 4  # who reads as much at once gets nothing from our reading ahead
 
 
 class Source:
@@ -32,6 +33,8 @@ class Source:
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes, fewer only at the end. Files are read ahead: one system call for many small blocks."""
+        if self._file is not None and length >= _LARGE:
+            return os.pread(self._file, length, offset)
         start = offset - self._ahead_at
         if self._file is not None and not 0 <= start <= len(self._ahead) - length:
             self._ahead = os.pread(self._file, max(_AHEAD, length), offset)

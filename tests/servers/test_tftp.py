@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import resource
 import shutil
 import socket
 import subprocess
@@ -16,9 +17,10 @@ import tftpy
 
 from pxeforge.protocol.tftp.packet import Ack, Data, Error, ErrorCode, Opcode, OptionAck, Packet, Request, encode, parse
 from pxeforge.protocol.tftp.transfer import Limits
+from pxeforge.servers import tftp as tftp_module
 from pxeforge.servers.tftp import TftpServer, TftpSettings
 
-from .conftest import Desk, running, wait_until
+from .conftest import Desk, Network, running, wait_until
 
 LARGE = random.Random(1).randbytes(3_000_001)
 
@@ -160,6 +162,23 @@ def test_a_repeated_request_stays_one_transfer(peer: Peer, desk: Desk) -> None:
     assert desk.opened == ["x"]
 
 
+def test_a_repeated_request_that_comes_late_does_not_end_the_transfer_it_began(desk: Desk) -> None:
+    desk.files["x"] = LARGE[:600]
+    settings = TftpSettings(port=0, listen=("127.0.0.1",), limits=Limits(first_wait_s=60))
+    server = TftpServer(settings, desk, time.monotonic)
+    with running(server):
+        peer = Peer(server.port)
+        peer.ask(b"x", blksize="512")
+        _, transfer = peer.hear()
+        peer.socket.sendto(encode(Ack(0)), transfer)
+        assert peer.hear() == (Data(1, LARGE[:512]), transfer)
+        peer.ask(b"x", blksize="512")  # the server was busy: it had lain in the queue of the well-known port
+        wait_until(lambda: server.counters["requests"] == 2)
+        peer.socket.sendto(encode(Ack(1)), transfer)
+        assert peer.hear() == (Data(2, LARGE[512:600]), transfer)
+        peer.socket.close()
+
+
 def test_a_stranger_does_not_disturb_a_transfer(peer: Peer, desk: Desk, server: TftpServer) -> None:
     desk.files["x"] = LARGE[:600]
     peer.ask(b"x")
@@ -235,3 +254,49 @@ def test_no_thread_is_made_per_transfer(server: TftpServer, desk: Desk) -> None:
     assert threading.active_count() == before
     for each in peers:
         each.socket.close()
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(shutil.which("atftp") is None, reason="atftp is not installed")
+def test_a_socket_without_room_is_waited_for_and_every_byte_arrives(
+    desk: Desk, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow wire and the kernel's smallest send buffer: the socket is full in the midst of a window."""
+    slow = ["tc", "qdisc", "add", "dev", "br0", "root", "tbf", "rate", "200mbit", "burst", "32kb", "limit", "4mb"]
+    if subprocess.run(["ip", "netns", "exec", network.server, *slow], capture_output=True, check=False).returncode:
+        pytest.skip("the kernel has no token bucket filter")
+    desk.files["large"] = LARGE
+    made = tftp_module.transfer_sockets
+
+    def narrow(our_address: str, peer: tuple[str, int]) -> tuple[socket.socket, socket.socket]:
+        udp, strangers = made(our_address, peer)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes 4608 of it
+        return udp, strangers
+
+    monkeypatch.setattr(tftp_module, "transfer_sockets", narrow)
+    server = TftpServer(TftpSettings(port=6900, listen=("10.77.0.1",)), desk, time.monotonic)
+    host = network.host("52:54:00:aa:bb:03", "10.77.0.53/24")
+    options = ["--option", "blksize 1468", "--option", "windowsize 64"]
+    command = ["atftp", *options, "--get", "-r", "large", "-l", str(tmp_path / "got"), "10.77.0.1", "6900"]
+    with running(server, network.server):
+        subprocess.run(["ip", "netns", "exec", host, *command], check=True, timeout=60, capture_output=True)
+        wait_until(lambda: desk.closed == [("large", len(LARGE), None)])
+    assert (tmp_path / "got").read_bytes() == LARGE
+    assert server.counters["waited_for_room"] > 10
+    assert server.counters["unsent"] == 0
+
+
+def test_without_a_free_descriptor_a_client_is_left_to_ask_again(
+    peer: Peer, desk: Desk, server: TftpServer, tmp_path: Path
+) -> None:
+    (tmp_path / "linux").write_bytes(LARGE[:600])
+    desk.files["linux"] = tmp_path / "linux"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        peer.ask(b"linux")
+        wait_until(lambda: server.counters["unanswerable"] == 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    peer.ask(b"linux")
+    assert peer.hear()[0] == Data(1, LARGE[:512])

@@ -18,9 +18,10 @@ CONTENT = random.Random(5).randbytes(400_000)
 class Udp(socket.socket):
     """A real UDP socket that counts its sends and can refuse like a kernel that cannot cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, to: tuple[str, int] = ("127.0.0.1", 9)) -> None:
         super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
         self.bind(("127.0.0.1", 0))
+        self.connect(to)
         self.sends: list[int] = []
         self.refuses_option = False
         self.refuses_longer_than = 1 << 20
@@ -30,16 +31,16 @@ class Udp(socket.socket):
             raise OSError(92, "Protocol not available")
         super().setsockopt(*arguments)  # type: ignore[call-overload]
 
-    def sendto(self, data: bytes, to: tuple[str, int]) -> int:  # type: ignore[override]
+    def send(self, data: bytes) -> int:  # type: ignore[override]
         if len(data) > self.refuses_longer_than:
             raise OSError(5, "Input/output error")
         self.sends.append(len(data))
-        return super().sendto(data, to)
+        return super().send(data)
 
 
 @pytest.fixture
-def udp() -> Iterator[Udp]:
-    with Udp() as found:
+def udp(client: socket.socket) -> Iterator[Udp]:
+    with Udp(client.getsockname()) as found:
         yield found
 
 
@@ -120,17 +121,80 @@ def test_control_packets_are_never_cut(udp: Udp, client: socket.socket) -> None:
     assert len(heard(client)) == 1
 
 
-def test_a_full_send_buffer_is_reported_and_the_kernels_help_kept(udp: Udp) -> None:
-    class Full(Udp):
-        def sendto(self, data: bytes, to: tuple[str, int]) -> int:  # type: ignore[override]
-            raise BlockingIOError
+class Narrow(Udp):
+    """Its buffer takes `room` more packets, then it is full."""
 
-    with Full() as full:
-        sender = WindowSender(full, 1472)
-        before = sender.cuts
-        with pytest.raises(BlockingIOError):
-            sender.send(window(5, 100, ("127.0.0.1", 9)))
-        assert sender.cuts == before
+    room = 0
+
+    def send(self, data: bytes) -> int:  # type: ignore[override]
+        if self.room == 0:
+            raise BlockingIOError
+        self.room -= 1
+        return super().send(data)
+
+
+@pytest.mark.parametrize("helped", [True, False])
+def test_what_finds_the_buffer_full_waits_and_goes_on_where_it_stopped(client: socket.socket, helped: bool) -> None:
+    with Narrow(client.getsockname()) as narrow:
+        narrow.refuses_option = not helped
+        sender = WindowSender(narrow, 1472)
+        sent = window(60, 100, client.getsockname())  # more than 64 kB: two calls, with the kernel's help
+        narrow.room = 1
+        sender.send(sent)
+        assert sender.blocked
+        sender.resume()
+        assert sender.blocked  # still no room
+        narrow.room = 100
+        sender.resume()
+        assert not sender.blocked
+        assert heard(client) == [datagram.payload for datagram in sent]
+        assert sender.cuts == helped
+
+
+def test_what_waits_for_room_is_forgotten_when_there_is_newer(client: socket.socket) -> None:
+    with Narrow(client.getsockname()) as narrow:
+        sender = WindowSender(narrow, 1472)
+        sender.send(window(5, 100, client.getsockname()))
+        narrow.room = 9
+        sender.send([Datagram(b"\0\5\0\0\0", client.getsockname())])
+        assert not sender.blocked
+        assert heard(client) == [b"\0\5\0\0\0"]
+
+
+def test_a_kernel_that_refuses_in_the_middle_of_a_full_buffer_loses_no_block(client: socket.socket) -> None:
+    with Narrow(client.getsockname()) as narrow:
+        sender = WindowSender(narrow, 1472)
+        narrow.refuses_longer_than, narrow.room = 1472, 3
+        real = narrow.send
+
+        def send(data: bytes) -> int:
+            if len(data) > 1472:
+                raise OSError(5, "Input/output error")
+            return real(data)
+
+        narrow.send = send  # type: ignore[method-assign]
+        sent = window(60, 100, client.getsockname())
+        sender.send(sent)
+        assert sender.blocked
+        assert not sender.cuts
+        narrow.room = 100
+        sender.resume()
+        assert heard(client) == [datagram.payload for datagram in sent]
+
+
+def test_an_old_answer_of_the_client_does_not_cost_a_packet() -> None:
+    """A closed port answers by ICMP, which the next send on a connected socket reports instead of sending."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind(("127.0.0.1", 0))
+        address = client.getsockname()
+    with Udp(address) as udp:
+        sender = WindowSender(udp, 0)
+        sender.send([Datagram(b"1", address)])  # nobody is there
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.bind(address)
+            client.settimeout(0.3)
+            sender.send([Datagram(b"2", address)])
+            assert heard(client) == [b"2"]
 
 
 @pytest.mark.needs_root
@@ -147,6 +211,7 @@ def test_a_way_with_a_smaller_mtu_gets_every_byte(network: object, tmp_path: Pat
         client.settimeout(1)
         netns.setns(server)
         ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ours.connect(("10.77.0.50", 6000))
     finally:
         netns.setns(here)
         here.close()

@@ -25,6 +25,8 @@ _DATA_HEADER_BYTES: Final = 4
 _WRAP: Final = 0x10000
 _DATA: Final = int(Opcode.DATA) << 16
 _TWO_WORDS: Final = struct.Struct("!HH")
+_ACK_OPCODE: Final = int(Opcode.ACK).to_bytes(2, "big")
+_AHEAD_BYTES: Final = 1 << 15  # of a file sent in lockstep this much is cut into packets at once
 _LONGEST_WAIT_S: Final = 8.0
 _QUICK_WAIT_S: Final = 0.2
 
@@ -88,6 +90,10 @@ class Window:
 Outgoing = list[Datagram] | Window
 
 
+class _CannotRead(Exception):
+    """The file gives less than it should; the text says why."""
+
+
 def negotiate(options: Mapping[str, str], size: int, limits: Limits) -> Agreed:
     """What we agree to: known options with sensible values, never more than asked for, all others left out."""
     accepted: dict[str, str] = {}
@@ -133,10 +139,14 @@ class Download:
         self._sent = 0  # the highest block ever sent
         self._negotiating = bool(self.agreed.accepted)
         self._tries = 0
+        self._wait_s = self.agreed.wait_s
         self._longest_wait_s = max(_LONGEST_WAIT_S, self.agreed.wait_s)
         self._spoke_at = 0.0  # when the last new window was sent
         self._round_trip_s = self.agreed.wait_s  # the shortest seen
         self._hasty = False  # whether this window may still be sent again before the ordinary wait is over
+        # Lockstep, the usual way, has a short cut: the packets to come and the one ACK that asks for the next of them.
+        self._ready: Iterator[bytes] = iter(())
+        self._awaited = b""
 
     @property
     def window_block_bytes(self) -> int:
@@ -147,6 +157,10 @@ class Download:
     def untouched(self) -> bool:
         """Whether the client has not answered yet: a repeated request then is a retry, not a new transfer."""
         return self._acked == 0 and (self._negotiating or not self.agreed.accepted)
+
+    def is_lively(self, now: float) -> bool:
+        """Whether the client has just answered: a request that it repeated before may come in only now."""
+        return self.outcome is None and self._tries == 0 and self.deadline is not None and now < self.deadline
 
     @property
     def bytes_acked(self) -> int:
@@ -176,6 +190,22 @@ class Download:
         self._tries += 1
         self._rest(now)
         return self._speak()
+
+    def next_packet(self, datagram: bytes, now: float) -> bytes | None:
+        """The short cut for a client in lockstep: the packet for the peer that a datagram of the peer asks for.
+
+        None where it is not simply the awaited ACK with more at hand: nothing has happened then, ask received().
+        """
+        if datagram != self._awaited:
+            return None
+        packet = next(self._ready, None)
+        if packet is None:
+            return None
+        self._acked, self._tries = self._sent, 0
+        self._sent += 1
+        self._awaited = _ACK_OPCODE + packet[2:4]
+        self.deadline = now + self._wait_s
+        return packet
 
     def received(self, datagram: bytes, sender: Endpoint, now: float) -> Outgoing:
         """Handles a datagram; one of a stranger is turned away and changes nothing."""
@@ -242,32 +272,42 @@ class Download:
     def _speak(self) -> Outgoing:
         if self._negotiating:
             return [self._datagram(OptionAck(self.agreed.accepted))]
-        return self._window()
+        try:
+            return self._window() if self._windowsize > 1 else [Datagram(self._lone_block(), self.peer)]
+        except _CannotRead as problem:
+            return self._fail(str(problem))
+
+    def _lone_block(self) -> bytes:
+        """The packet after the last block acknowledged; those behind it are kept ready for next_packet()."""
+        packets = self._packets(max(_AHEAD_BYTES // self._blksize, 1))
+        self._ready = iter(packets[1:])
+        self._sent = self._acked + 1
+        self._awaited = _ACK_OPCODE + packets[0][2:4]
+        return packets[0]
 
     def _window(self) -> Outgoing:
-        """The blocks after the last one acknowledged, from one read; all full but for the file's end."""
+        packets = self._packets(self._windowsize)
+        self._sent = max(self._sent, self._acked + len(packets))
+        if len(packets) == 1:
+            return [Datagram(packets[0], self.peer)]
+        return Window(b"".join(packets), _DATA_HEADER_BYTES + self._blksize, self.peer)
+
+    def _packets(self, most: int) -> list[bytes]:
+        """Up to `most` DATA packets after the last block acknowledged; all full but for the file's end."""
         blksize, before = self._blksize, self._acked
-        first, last, offset = before + 1, before + self._windowsize, before * blksize
-        if last < self._last_block:
-            expected = self._windowsize * blksize
-        else:
-            last, expected = self._last_block, self.size - offset
+        offset, last = before * blksize, min(before + most, self._last_block)
+        expected = min(most * blksize, self.size - offset)
         try:
             content = self._read(offset, expected)
         except OSError as error:
-            return self._fail(f"the file could not be read: {error.strerror}")
+            raise _CannotRead(f"the file could not be read: {error.strerror}") from error
         if len(content) != expected:
             # A short block would look like the end of the file to the client.
-            return self._fail("the file became shorter during the transfer")
-        if last > self._sent:
-            self._sent = last
-        if first == last:
-            return [Datagram((_DATA | first % _WRAP).to_bytes(4, "big") + content, self.peer)]
-        count = last + 1 - first
-        parts = [b""] * (2 * count)
-        parts[0::2] = [(_DATA | block % _WRAP).to_bytes(4, "big") for block in range(first, last + 1)]
-        parts[1::2] = [content[start : start + blksize] for start in range(0, count * blksize, blksize)]
-        return Window(b"".join(parts), _DATA_HEADER_BYTES + blksize, self.peer)
+            raise _CannotRead("the file became shorter during the transfer")
+        return [
+            (_DATA | block % _WRAP).to_bytes(4, "big") + content[start : start + blksize]
+            for block, start in zip(range(before + 1, last + 1), range(0, expected + 1, blksize), strict=False)
+        ]
 
     def _rest(self, now: float) -> None:
         if self._hasty and "timeout" not in self.agreed.accepted:
@@ -282,6 +322,7 @@ class Download:
 
     def _finish(self, outcome: Outcome, problem: str | None) -> list[Datagram]:
         self.outcome, self.problem, self.deadline = outcome, problem, None
+        self._ready = iter(())
         return []
 
     def _datagram(self, packet: Packet) -> Datagram:

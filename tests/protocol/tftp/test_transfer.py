@@ -251,6 +251,16 @@ def test_silence_is_answered_by_repeating_with_growing_pauses_and_then_by_giving
     assert transfer.problem == "the client stopped answering at block 1 of 10"
 
 
+def test_a_transfer_is_lively_from_each_answer_until_it_is_waited_for_in_vain() -> None:
+    transfer = download(5000, first_wait_s=1.0)
+    transfer.start(0)
+    ack(transfer, 1)
+    assert transfer.is_lively(0.9)
+    assert not transfer.is_lively(1.0)
+    transfer.expired(1.0)
+    assert not transfer.is_lively(1.1)
+
+
 def test_nothing_is_repeated_before_its_time() -> None:
     transfer = download(5000)
     transfer.start(0)
