@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import http.client
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
 from pxeforge.services import hosts
 from pxeforge.services.context import Context
 from pxeforge.services.mirror import Mirror
-from pxeforge.webapp.boot_plane import create_boot_plane
+from pxeforge.webapp.boot_plane import create_boot_plane, is_slow
 from tests.conftest import FACTS, MAC
 
 # Every route of the boot plane and what it asks of the caller. A new route must be entered here on purpose.
@@ -20,6 +24,9 @@ ROUTES = {
     ("GET", "/healthz"): "open",
     ("GET", "/boot/<mac>/menu.ipxe"): "open: an unarmed or unknown MAC gets the local disk only",
     ("GET", "/boot/<mac>/autoexec.ipxe"): "open: the menu of a known MAC",
+    ("GET", "/boot/<mac>/grub.cfg"): "open: as the menu for iPXE",
+    ("GET", "/grub/<path:name>"): "open: the same for all hosts",
+    ("GET", "/debian-installer/<path:name>"): "open: the same for all hosts",
     ("GET", "/boot/<mac>/<name>"): "open: boot loaders that the distribution publishes",
     ("GET", "/images/<name>/<version>/<path:path>"): "open: what the vendor publishes",
     ("GET", "/answers/<token>"): "token",
@@ -81,6 +88,24 @@ def test_an_armed_host_gets_its_menu_by_any_spelling(client: FlaskClient, armed:
     assert reply.status_code == 200
     assert b"kernel http://192.0.2.1:8080/images/debian-13/20250803/linux" in reply.data
     assert "Location" not in reply.headers
+
+
+@pytest.mark.parametrize("folder", ["debian-installer/amd64/grub", "debian-installer/arm64/grub", "grub"])
+def test_grub_by_http_is_sent_to_its_own_menu_by_http(client: FlaskClient, armed: dict[str, Any], folder: str) -> None:
+    shared = client.get(f"/{folder}/grub.cfg").text
+    assert "set boot_root=http,192.0.2.1:8080\nsource ($boot_root)/boot/$net_default_mac/grub.cfg\n" in shared
+    menu = client.get(f"/boot/{MAC}/grub.cfg")
+    assert "linux ($boot_root)/images/debian-13/20250803/linux" in menu.text
+    assert client.get("/boot/52:54:00:99:99:99/grub.cfg").text.count("linux (") == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["grub/image.json", "grub/../secret.key", "debian-installer/amd64/grub/x.lst",
+     "debian-installer/amd64/grub/../../image.json", "debian-installer/bootnetx64.efi"],
+)  # fmt: skip
+def test_grub_gets_nothing_but_its_own_files(client: FlaskClient, armed: dict[str, Any], path: str) -> None:
+    assert client.get(f"/{path}").status_code == 404
 
 
 def test_what_is_no_mac_has_no_menu(client: FlaskClient) -> None:
@@ -176,3 +201,103 @@ def test_a_uefi_loader_has_its_type_its_exact_length_and_head(
 def test_autoexec_is_the_menu_of_a_known_host_only(client: FlaskClient, armed: dict[str, Any]) -> None:
     assert client.get(f"/boot/{MAC}/autoexec.ipxe").data == client.get(f"/boot/{MAC}/menu.ipxe").data
     assert client.get("/boot/52:54:00:99:99:99/autoexec.ipxe").status_code == 404
+
+
+IMAGE = "/images/debian-13/20250803"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body"),
+    [("bytes=0-0", 206, b"k"), ("bytes=-2", 206, b"el"), ("bytes=4-", 206, b"el"), ("bytes=2-99", 206, b"rnel"),
+     ("bytes=6-", 416, None), ("bytes=-0", 416, None), ("bytes=3-1", 416, None), ("lines=1-2", 416, None),
+     ("nonsense", 416, None), ("bytes=0-0,2-3", 416, None)],
+)  # fmt: skip
+def test_one_range_of_a_file_or_a_refusal_with_its_size(
+    client: FlaskClient, armed: dict[str, Any], asked: str, status: int, body: bytes | None
+) -> None:
+    reply = client.get(f"{IMAGE}/linux", headers={"Range": asked})
+    assert reply.status_code == status
+    if body is None:
+        assert reply.headers["Content-Range"] == "bytes */6"
+    else:
+        assert (reply.data, reply.content_length) == (body, len(body))
+        assert reply.headers["Content-Range"].endswith("/6")
+
+
+def test_who_has_a_file_already_is_told_so_until_it_changes(client: FlaskClient, armed: dict[str, Any]) -> None:
+    first = client.get(f"{IMAGE}/linux")
+    for name, header in (("If-None-Match", "ETag"), ("If-Modified-Since", "Last-Modified")):
+        again = client.get(f"{IMAGE}/linux", headers={name: first.headers[header]})
+        assert (again.status_code, again.data) == (304, b"")
+    assert client.get(f"{IMAGE}/linux", headers={"If-None-Match": '"other"'}).data == b"kernel"
+
+
+def test_a_link_does_not_lead_out_of_an_image(client: FlaskClient, armed: dict[str, Any], ctx: Context) -> None:
+    place = ctx.data_dir / "images/debian-13/20250803/linux"
+    place.unlink()
+    place.symlink_to(ctx.data_dir / "secret.key")
+    assert client.get(f"{IMAGE}/linux").status_code == 404
+    place.unlink()
+    place.mkdir()
+    assert client.get(f"{IMAGE}/linux").status_code == 404
+
+
+def test_only_what_asks_upstream_counts_as_slow() -> None:
+    assert is_slow("/mirror/debian/pool/x")
+    assert not any(is_slow(rule) for _, rule in ROUTES if not rule.startswith("/mirror/"))
+
+
+def test_the_health_page_counts_and_names_nobody(ctx: Context) -> None:
+    plane = create_boot_plane(ctx, None, lambda: {"connections": 3, "waiting": 1}).test_client()
+    assert plane.get("/healthz").data == b"ok\nconnections 3\nwaiting 1\n"
+
+
+@pytest.fixture
+def wire(ctx: Context, armed: dict[str, Any]) -> Iterator[http.client.HTTPConnection]:
+    """The plane behind the server that it has in the product, met by bytes."""
+    listener = listen_tcp("127.0.0.1", 0)
+    server = HttpServer(listener, HttpSettings(quick_threads=1, slow_threads=1), is_slow=is_slow)
+    thread = Thread(target=server.run, args=(create_boot_plane(ctx, None, server.counts),))
+    thread.start()
+    with closing(http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)) as connection:
+        yield connection
+    server.stop()
+    thread.join(30)
+    listener.close()
+
+
+def over(wire: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    wire.putrequest(method, path, skip_host=True)
+    for name, value in headers.items():
+        wire.putheader(name, value)
+    wire.endheaders()
+    reply = wire.getresponse()
+    body = reply.read()
+    assert reply.getheader("Transfer-Encoding") is None
+    assert reply.getheader("Location") is None
+    return reply.status, body
+
+
+def test_over_the_wire_files_menus_and_ranges_are_exact(wire: http.client.HTTPConnection) -> None:
+    assert over(wire, f"{IMAGE}/linux") == (200, b"kernel")
+    assert over(wire, f"//{IMAGE}//linux") == (200, b"kernel")
+    assert over(wire, f"{IMAGE}/linux", Range="bytes=1-3") == (206, b"ern")
+    assert over(wire, f"{IMAGE}/linux", Range="bytes=9-") == (416, b"Requested Range Not Satisfiable\n")
+    assert over(wire, f"{IMAGE}/linux", "HEAD") == (200, b"")
+    assert over(wire, f"/boot/{MAC}/menu.ipxe")[1].startswith(b"#!ipxe")
+    assert over(wire, "/healthz")[1].startswith(b"ok\nconnections 1\n")
+    assert over(wire, "/answers/" + "0" * 32)[0] == 403
+    assert over(wire, "/healthz", "DELETE")[0] == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"{IMAGE}/../../../secret.key", f"{IMAGE}/%2e%2e/%2e%2e/%2e%2e/secret.key", f"{IMAGE}/..%2f..%2f..%2fsecret.key",
+     f"{IMAGE}/%252e%252e/secret.key", f"{IMAGE}/linux%00", f"{IMAGE}/..%5c..%5csecret.key", f"{IMAGE}/image.json",
+     "/images/debian-13/2025080/linux", "/images/debian-1/20250803/linux", "/%2fetc/passwd", "//etc/passwd",
+     "/images//etc/passwd/x", "/images/debian-13/20250803", "/secret.key", "/agent/../secret.key"],
+)  # fmt: skip
+def test_no_spelling_reaches_a_file_that_is_not_offered(wire: http.client.HTTPConnection, path: str) -> None:
+    status, body = over(wire, path)
+    assert status in (400, 404)
+    assert len(body) < 100
