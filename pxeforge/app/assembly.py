@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from pxeforge.app.settings import BadSettings, Settings
+from pxeforge.app.subnets import lent_subnets
 from pxeforge.servers.interfaces import interface_named
 from pxeforge.services.context import Addresses, Context, load_master_key, write_whole
-from pxeforge.services.neighbours import neighbour_mac
+from pxeforge.services.neighbours import Neighbours
 from pxeforge.store import swap
 from pxeforge.store.database import Database, StoreUnavailable
 
@@ -68,5 +69,7 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         addresses=addresses_of(settings),
         master_key=load_master_key(settings.data_dir),
         clock=time.time,
-        neighbour=neighbour_mac,
+        neighbour=Neighbours(),
+        dhcp=settings.dhcp,
+        subnets=lambda: lent_subnets(settings, [interface_named(name) for name in settings.interfaces]),
     )

@@ -10,6 +10,7 @@ from pxeforge.app.settings import Settings
 from pxeforge.services import profiles
 from pxeforge.services.events import record
 from pxeforge.services.image_import import (
+    CATALOGUE,
     DEBIAN_KEYRING,
     ImportedImage,
     ImportProblem,
@@ -25,7 +26,10 @@ from pxeforge.services.image_import import (
 def import_debian_image(
     settings: Settings, name: str, *, keyring: str | None, progress: Callable[[Progress], None]
 ) -> ImportedImage:
-    """Imports and makes the profile of the same name; works beside a running server. Raises ImportProblem."""
+    """Imports and, for an installer, makes the profile of the same name; works beside a running server.
+
+    Raises ImportProblem.
+    """
     ctx = open_context(settings, upgrade=True)
     mirror = MirrorSource(settings.mirror) if settings.mirror else apt_mirror()
     imported = import_debian(
@@ -38,7 +42,8 @@ def import_debian_image(
                 session, ctx, source="operator", kind="image_imported", who="import",
                 message=f"image {imported.name} {imported.version} imported and verified",
             )  # fmt: skip
-    profiles.ensure(ctx, name, image=name, who="import")
+    if CATALOGUE[name].is_installer:
+        profiles.ensure(ctx, name, image=name, who="import")
     return imported
 
 

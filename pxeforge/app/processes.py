@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
-import ssl
 import sys
 import threading
-import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flask import Flask
-
-from pxeforge.app.assembly import open_context
-from pxeforge.app.privileges import drop_capabilities
+from pxeforge.app.privileges import CAP_NET_BIND_SERVICE, drop_capabilities
 from pxeforge.app.settings import Settings
 from pxeforge.servers.datagram import CannotListen
+from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
+
+if TYPE_CHECKING:
+    from pxeforge.app.wire import Server
+    from pxeforge.services.context import Context
 
 SETTINGS_VARIABLE = "PXEFORGE_CHILD_SETTINGS"
 READY_VARIABLE = "PXEFORGE_CHILD_READY"
 CHANNEL_VARIABLE = "PXEFORGE_CHILD_CHANNEL"  # descriptor of our end of the channel between wire and tftp
-NAMES = ("wire", "tftp", "boot", "agent", "admin", "socket")
+LISTENER_VARIABLE = "PXEFORGE_CHILD_LISTENER"  # descriptor of the listening socket of the boot plane
+_MOST_BOOT_PROCESSES = 4
 _PR_SET_PDEATHSIG = 1
+_SWITCH_S = 0.001  # how long a thread of the boot plane keeps the interpreter while the one of the sockets waits for it
+
+
+def names(settings: Settings) -> tuple[str, ...]:
+    """The children of `serve`; the boot plane has several, on one socket."""
+    boot = settings.boot_processes or min(_MOST_BOOT_PROCESSES, os.cpu_count() or 1)
+    return ("wire", "tftp", *["boot"] * boot, "agent", "admin")
 
 
 def settings_from_environment() -> Settings:
@@ -39,42 +49,6 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _be_a_worker() -> None:
-    """A web worker is handed its open socket: it needs no privilege of its own."""
-    die_with_parent()
-    drop_capabilities()
-
-
-def boot_app() -> Flask:
-    from pxeforge.app.upstream import open_mirror
-    from pxeforge.webapp.boot_plane import create_boot_plane
-
-    _be_a_worker()
-    settings = settings_from_environment()
-    return create_boot_plane(open_context(settings), open_mirror(settings))
-
-
-def agent_app() -> Flask:
-    from pxeforge.webapp.agent_plane import create_agent_plane
-
-    _be_a_worker()
-    return create_agent_plane(open_context(settings_from_environment()))
-
-
-def admin_app() -> Flask:
-    from pxeforge.webapp.admin import create_admin
-
-    _be_a_worker()
-    return create_admin(open_context(settings_from_environment()))
-
-
-def socket_app() -> Flask:
-    from pxeforge.webapp.admin import create_admin
-
-    _be_a_worker()
-    return create_admin(open_context(settings_from_environment()), trusted_socket=True)
-
-
 def run(name: str) -> None:
     """The body of one child; returns after SIGTERM. Raises CannotListen."""
     settings = settings_from_environment()
@@ -82,16 +56,18 @@ def run(name: str) -> None:
     if name in ("wire", "tftp"):
         _run_loops(name, settings)
     else:
-        _run_web(name, settings)
+        {"boot": _run_boot, "agent": _run_agent, "admin": _run_admin}[name](settings)
 
 
 def _run_loops(name: str, settings: Settings) -> None:
-    from pxeforge.app.wire import build_tftp_helper, build_wire
+    from pxeforge.app.assembly import open_context
 
+    raise_file_limit()
     channel = socket.socket(fileno=int(os.environ[CHANNEL_VARIABLE]))
     ctx = open_context(settings)
-    servers = build_wire(settings, ctx, channel) if name == "wire" else build_tftp_helper(ctx, channel)
-    drop_capabilities()  # all sockets are open
+    servers = _loops(name, settings, ctx, channel)
+    # All sockets are open; those of an interface that vanishes and returns are opened anew.
+    drop_capabilities(keep={CAP_NET_BIND_SERVICE} if name == "wire" else ())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -108,85 +84,92 @@ def _run_loops(name: str, settings: Settings) -> None:
         thread.join(10)
 
 
-def _run_web(name: str, settings: Settings) -> None:
-    from granian import Granian
-    from granian.constants import Interfaces
-    from granian.http import HTTP1Settings
+def _loops(name: str, settings: Settings, ctx: Context, channel: socket.socket) -> Mapping[str, Server]:
+    """Each imports what it needs itself: it is memory."""
+    if name == "wire":
+        from pxeforge.app.wire import build_wire
 
-    options: dict[str, Any] = {
-        "target": f"pxeforge.app.processes:{name}_app",
-        "factory": True,
-        "interface": Interfaces.WSGI,
-        "workers": 1,
-        "blocking_threads": 8 if name != "agent" else 32,
-        "websockets": False,
-        "log_level": "error",
-        "respawn_failed_workers": True,
-        "workers_kill_timeout": 10,
-        "http1_settings": HTTP1Settings(),
-    }
-    tls = {
-        "ssl_cert": settings.data_dir / "tls" / "server.crt",
-        "ssl_key": settings.data_dir / "tls" / "server.key",
-    }
-    if name == "socket":
-        path = settings.data_dir / "pxeforge.sock"
-        path.unlink(missing_ok=True)
-        options |= {"uds": path, "uds_permissions": 0o600}
-    elif name == "admin":
-        address, port = settings.admin_address
-        check_port(address, port, "admin_listen")
-        options |= {"address": address, "port": port, **tls}
-    else:
-        port = settings.boot_port if name == "boot" else settings.agent_port
-        check_port("0.0.0.0", port, f"{name}_port")  # noqa: S104
-        options |= {"address": "0.0.0.0", "port": port} | (tls if name == "agent" else {})  # noqa: S104
-    threading.Thread(target=_say_ready_when_answering, args=(options,), daemon=True).start()
-    Granian(**options).serve()
+        return build_wire(settings, ctx, channel)
+    from pxeforge.app.tftp_helper import build_tftp_helper
+
+    return build_tftp_helper(settings, ctx, channel)
 
 
-def _say_ready_when_answering(options: dict[str, Any]) -> None:
-    """The server's own start hook comes before its workers can answer: ready is who has answered a request."""
-    request = b"HEAD /healthz HTTP/1.1\r\nHost: pxeforge\r\nConnection: close\r\n\r\n"
-    while True:
-        try:
-            with _connection(options) as stream:
-                stream.settimeout(5)
-                stream.sendall(request)
-                if stream.recv(5) == b"HTTP/":
-                    _say_ready()
-                    return
-        except OSError:
-            time.sleep(0.1)
+def _run_boot(settings: Settings) -> None:
+    """One of the processes that accept from the supervisor's socket, which stays open while one is restarted."""
+    from pxeforge.app.assembly import open_context
+    from pxeforge.app.upstream import open_mirror
+    from pxeforge.webapp.boot_plane import create_boot_plane, is_slow
+
+    drop_capabilities()
+    raise_file_limit()
+    sys.setswitchinterval(_SWITCH_S)
+    listener = socket.socket(fileno=int(os.environ[LISTENER_VARIABLE]))
+    server = HttpServer(listener, HttpSettings(places=settings.boot_downloads), is_slow=is_slow)
+    ctx = open_context(settings)
+    app = create_boot_plane(ctx, open_mirror(settings), server.counts)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    _say_ready()
+    server.run(app)
 
 
-def _connection(options: dict[str, Any]) -> socket.socket:
-    if "uds" in options:
-        local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        local.connect(str(options["uds"]))
-        return local
-    address = "127.0.0.1" if options["address"] == "0.0.0.0" else options["address"]  # noqa: S104
-    plain = socket.create_connection((address, options["port"]), timeout=5)
-    if "ssl_cert" not in options:
-        return plain
-    return ssl.create_default_context(cafile=str(options["ssl_cert"])).wrap_socket(plain, server_hostname="pxeforge")
+def raise_file_limit() -> None:
+    """As many open files as we may have: a client has one to three, and the usual limit of 1,024 is of long ago."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def check_port(address: str, port: int, setting: str) -> None:
-    """Raises CannotListen with the setting to change when somebody else has the port."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except PermissionError:
-            raise CannotListen(
-                f"no permission to listen on TCP port {port}: run as root or choose a port above 1023 ({setting})"
-            ) from None
-        except OSError as problem:
-            raise CannotListen(
-                f"TCP {address}:{port} cannot be used ({problem.strerror}): end the other program or change {setting}"
-            ) from None
+def _run_agent(settings: Settings) -> None:
+    from pxeforge.app.assembly import open_context
+    from pxeforge.app.web_server import Plane, serve
+    from pxeforge.webapp.agent_plane import create_agent_plane
+
+    listener = listen("0.0.0.0", settings.agent_port, "agent_port")  # noqa: S104
+    drop_capabilities()
+    app = create_agent_plane(open_context(settings))
+    serve([Plane(name="agent", app=app, listener=listener, threads=32, tls=settings.data_dir / "tls")], _say_ready)
+
+
+def _run_admin(settings: Settings) -> None:
+    """The pages and the API by TLS, and the same application without login on the unix socket."""
+    from pxeforge.app.assembly import open_context, remember_addresses
+    from pxeforge.app.upkeep import Upkeep
+    from pxeforge.app.web_server import Plane, listen_unix, serve
+    from pxeforge.webapp.admin import create_admin
+
+    public, local = listen(*settings.admin_address, "admin_listen"), listen_unix(socket_path(settings.data_dir))
+    drop_capabilities()
+    ctx = open_context(settings)
+    remember_addresses(settings, ctx.addresses)  # they may have changed since the start
+    pages, trusted = create_admin(ctx), create_admin(ctx, trusted_socket=True)
+    Upkeep(ctx).start()
+    serve(
+        [
+            Plane(name="admin", app=pages, listener=public, threads=8, tls=settings.data_dir / "tls"),
+            Plane(name="socket", app=trusted, listener=local, threads=8),
+        ],
+        _say_ready,
+    )
+
+
+def listen(address: str, port: int, setting: str) -> socket.socket:
+    """A listening TCP socket; raises CannotListen with the setting to change when it cannot be had."""
+    try:
+        return listen_tcp(address, port)
+    except PermissionError:
+        raise CannotListen(
+            f"no permission to listen on TCP port {port}: run as root or choose a port above 1023 ({setting})"
+        ) from None
+    except OSError as problem:
+        raise CannotListen(
+            f"TCP {address}:{port} cannot be used ({problem.strerror}): end the other program or change {setting}"
+        ) from None
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where root's way in is."""
+    return data_dir / "pxeforge.sock"
 
 
 def _say_ready() -> None:
@@ -197,6 +180,8 @@ def _say_ready() -> None:
 
 def main() -> None:
     name = sys.argv[1]
+    # structlog would load it to paint tracebacks: 4 MB of memory in each of us.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     try:
         run(name)
     except CannotListen as problem:
@@ -205,8 +190,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-def socket_path(data_dir: Path) -> Path:
-    """Where root's way in is."""
-    return data_dir / "pxeforge.sock"

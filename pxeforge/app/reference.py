@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pxeforge.app.settings import DEFAULT_CONFIG, Settings
+from pxeforge.app.settings import DEFAULT_CONFIG, Settings, SubnetSettings
 from pxeforge.domain.lifecycle import NEXT, HostState
 from pxeforge.services.answers import DEFAULTS
 from pxeforge.services.context import write_whole
@@ -22,7 +22,7 @@ _MADE_BY: Final = (
 STATE_WORDS: Final[Mapping[HostState, str]] = {
     HostState.DISCOVERED: "seen on the wire; nobody vouched for it",
     HostState.KNOWN: "named or added by an operator",
-    HostState.ARMED: "its next netboot installs, once",
+    HostState.ARMED: "its next netboot gets what it was armed for, once: mostly an install",
     HostState.BOOTING: "armed, and it has fetched its menu",
     HostState.INSTALLING: "it has fetched its answers: from now on every netboot is local",
     HostState.REGISTERED: "installed; its bootstrap has called back",
@@ -67,10 +67,19 @@ _SETTING_WORDS: Final[Mapping[str, str]] = {
     "dns": "DNS servers offered in server mode; default: our own address",
     "ntp": "time servers offered in server mode; default: none",
     "domain": "DNS domain offered in server mode; answers take the profile's parameter `domain`",
+    "search": "domains in which hosts look names up, offered in server mode; default: none",
+    "options": "further DHCP options in server mode, by number: text, `ip:ADDRESS,…` or `hex:BYTES`",
+    "subnets": "further networks to lend addresses in: tables `[[subnets]]`, see below",
+    "address_check": "server mode asks by ARP, for 0.4 s at most, whether somebody uses an address it never lent to "
+    "this host",
     "lease_time_s": "how long an address is lent in server mode, in seconds",
     "boot_port": "TCP port of the boot plane (plain HTTP)",
     "agent_port": "TCP port of the agent plane (TLS)",
     "tftp_port": "UDP port of TFTP",
+    "tftp_blksize": (
+        "largest TFTP blocks, for firmware that asks for more than it bears: `1024` for all, `10.0.0.7=1024` for an "
+        "address, `52:54:00=1024` for the MAC addresses that begin so; default: what fits into a packet"
+    ),
     "syslog_port": "UDP port where installers log",
     "mirror": "upstream package mirror behind /mirror of the boot plane; default: the one that apt uses here",
 }
@@ -120,9 +129,30 @@ def settings_table() -> str:
         "Flags of `pxeforge serve` win over the environment, the environment over the file, the file over the "
         "defaults. "
         f"The file is `{DEFAULT_CONFIG}`, or the one named by `--config` or `PXEFORGE_CONFIG`. "
-        "In the environment the lists `interfaces`, `dns` and `ntp` are written with commas. "
+        "In the environment lists like `interfaces` and `dns` are written with commas. "
         "An unknown key or a value that cannot be is refused with the place where it stands.\n\n"
-        f"| Key in `pxeforge.toml` | Environment | Default | Meaning |\n| --- | --- | --- | --- |\n{rows}\n"
+        f"| Key in `pxeforge.toml` | Environment | Default | Meaning |\n| --- | --- | --- | --- |\n{rows}\n\n"
+        f"{_subnet_settings()}"
+    )
+
+
+def _subnet_settings() -> str:
+    """The part about `[[subnets]]`."""
+    rows = "\n".join(
+        f"| `{key}` | {'' if field.is_required() else _code(field.default)} | {_cell(field.description or '')} |"
+        for key, field in SubnetSettings.model_fields.items()
+    )
+    return (
+        "## Tables `[[subnets]]`\n\n"
+        "One for each further network in which server mode lends addresses: that of another interface (a VLAN "
+        "interface is one like others), or one behind a relay. What a table leaves out is as in the settings above, "
+        "but for router and routes. In the environment `subnets` and `options` are written as JSON.\n\n"
+        f"| Key | Default | Meaning |\n| --- | --- | --- |\n{rows}\n\n"
+        "    [[subnets]]\n"
+        '    network = "10.88.0.0/24"\n'
+        '    range = "10.88.0.50-10.88.0.200"\n'
+        '    router = "10.88.0.1"\n'
+        '    options = { 150 = "ip:10.88.0.9", 43 = "hex:01:02", 252 = "http://wpad/" }\n'
     )
 
 

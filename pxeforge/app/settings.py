@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,12 +12,55 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pxeforge.protocol.tftp.blksize import parse_rules
+
 DEFAULT_CONFIG = Path("/etc/pxeforge/pxeforge.toml")
-_LISTS = {"interfaces", "dns", "ntp", "routes"}
+_LISTS = {"interfaces", "dns", "ntp", "routes", "search", "tftp_blksize"}
+_TABLES = {"subnets", "options"}  # JSON in the environment
 
 
 class BadSettings(Exception):
     """A key or value that cannot be used; names where it stands and what is allowed."""
+
+
+class SubnetSettings(BaseModel):
+    """One table `[[subnets]]`. What is left out is as in the settings of the same name, but for router and routes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: ipaddress.IPv4Network = Field(description="ADDRESS/LENGTH of the whole network")
+    range: str = Field(description="FIRST-LAST, addresses to lease")
+    router: ipaddress.IPv4Address | None = Field(
+        None, description="default: our own address; behind a relay it must be named"
+    )
+    dns: tuple[ipaddress.IPv4Address, ...] | None = Field(None, description="DNS servers")
+    ntp: tuple[ipaddress.IPv4Address, ...] | None = Field(None, description="time servers")
+    domain: str | None = Field(None, description="DNS domain of the hosts")
+    search: tuple[str, ...] | None = Field(None, description="domains in which hosts look names up")
+    lease_time_s: int | None = Field(None, ge=120, le=30 * 86400, description="how long an address is lent")
+    mtu: int | None = Field(None, ge=576, le=65535, description="largest IP packet in bytes")
+    routes: tuple[str, ...] = Field((), description="static routes, each 'DESTINATION/LENGTH via ROUTER'")
+    options: dict[str, str] = Field({}, description="further DHCP options by number, as in the setting `options`")
+
+    @field_validator("range")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        parse_range(value)
+        return value
+
+    @field_validator("routes")
+    @classmethod
+    def _routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_route(text)
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, value: dict[str, str]) -> dict[str, str]:
+        for code, text in value.items():
+            parse_option(code, text)
+        return value
 
 
 class Settings(BaseModel):
@@ -33,14 +77,27 @@ class Settings(BaseModel):
     dns: tuple[ipaddress.IPv4Address, ...] = Field((), description="default: our own address")
     ntp: tuple[ipaddress.IPv4Address, ...] = Field((), description="time servers; default: none offered")
     domain: str | None = Field(None, description="DNS domain of the hosts")
+    search: tuple[str, ...] = Field((), description="domains in which hosts look names up; default: none offered")
     lease_time_s: int = Field(3600, ge=120, le=30 * 86400)
     mtu: int | None = Field(None, ge=576, le=65535, description="largest IP packet in bytes; default: none offered")
     routes: tuple[str, ...] = Field((), description="static routes, each 'DESTINATION/LENGTH via ROUTER'")
+    options: dict[str, str] = Field(
+        {}, description="further DHCP options by number: text, `ip:ADDRESS,…` or `hex:BYTES`"
+    )
+    subnets: tuple[SubnetSettings, ...] = Field((), description="further subnets to lease addresses in, a table each")
+    address_check: bool = Field(True, description="ask by ARP whether somebody uses an address before it is offered")
     force: bool = Field(False, description="server mode although another DHCP server answers")
     boot_port: int = Field(8080, ge=1, le=65535)
+    boot_processes: int = Field(
+        0, ge=0, le=32, description="processes of the HTTP boot plane; 0: as many as processors, four at most"
+    )
+    boot_downloads: int = Field(
+        64, ge=1, le=4096, description="files from 4 MiB up that each of these processes sends at once; others wait"
+    )
     agent_port: int = Field(8442, ge=1, le=65535)
     admin_listen: str = Field("127.0.0.1:8443", description="ADDRESS:PORT of the web page and API (TLS)")
     tftp_port: int = Field(69, ge=1, le=65535)
+    tftp_blksize: tuple[str, ...] = Field((), description="largest TFTP blocks: BYTES, ADDRESS=BYTES or MAC=BYTES")
     syslog_port: int = Field(514, ge=1, le=65535)
     mirror: str | None = Field(None, description="upstream package mirror, e.g. the URL that apt uses (the default)")
 
@@ -64,6 +121,19 @@ class Settings(BaseModel):
             parse_route(text)
         return value
 
+    @field_validator("options")
+    @classmethod
+    def _options(cls, value: dict[str, str]) -> dict[str, str]:
+        for code, text in value.items():
+            parse_option(code, text)
+        return value
+
+    @field_validator("tftp_blksize")
+    @classmethod
+    def _tftp_blksize(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_rules(value)
+        return value
+
     @field_validator("admin_listen")
     @classmethod
     def _listen(cls, value: str) -> str:
@@ -72,7 +142,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:
-        if self.dhcp == "server" and self.range is None:
+        if self.dhcp == "server" and self.range is None and not self.subnets:
             raise ValueError("server mode needs addresses to lease: give --range FIRST-LAST (or use --dhcp proxy)")
         return self
 
@@ -102,6 +172,23 @@ def parse_route(text: str) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Address
         raise ValueError(
             f"{text!r} is not a route: write DESTINATION/LENGTH via ROUTER, e.g. 10.9.0.0/16 via 10.0.0.1"
         ) from None
+
+
+def parse_option(code: str, text: str) -> tuple[int, bytes]:
+    """A DHCP option: number and text, `ip:ADDRESS,…` or `hex:BYTES`; raises ValueError."""
+    if not code.isascii() or not code.isdigit() or not 0 < int(code) < 255:
+        raise ValueError(f"{code!r} is not the number of a DHCP option: give 1 to 254")
+    kind, _, value = text.partition(":")
+    try:
+        if kind == "hex":
+            return int(code), bytes.fromhex(value.replace(":", " "))
+        if kind == "ip":
+            return int(code), b"".join(ipaddress.IPv4Address(part.strip()).packed for part in value.split(","))
+    except ValueError:
+        raise ValueError(
+            f"option {code}: {text!r} cannot be read: write text, ip:10.0.0.1,10.0.0.2 or hex:01:02:ff"
+        ) from None
+    return int(code), text.encode()
 
 
 def split_listen(text: str) -> tuple[str, int]:
@@ -156,9 +243,18 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key in Settings.model_fields:
         text = environment.get(f"PXEFORGE_{key.upper()}")
-        if text:
+        if text and key in _TABLES:
+            values[key] = _json(key, text)
+        elif text:
             values[key] = [part.strip() for part in text.split(",")] if key in _LISTS else text
     return values
+
+
+def _json(key: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise BadSettings(f"setting {key} (environment) is not JSON ({problem}): better write it into a file") from None
 
 
 def _sentence(problem: ValidationError, origin: Mapping[str, str]) -> str:
@@ -166,7 +262,11 @@ def _sentence(problem: ValidationError, origin: Mapping[str, str]) -> str:
     first = problem.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     where = f" ({origin[key]})" if key in origin else ""
+    known = Settings.model_fields
+    if key == "subnets" and len(first["loc"]) > 2:
+        known = SubnetSettings.model_fields
+        key = f"subnets[{int(first['loc'][1]) + 1}].{first['loc'][2]}"
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}{where}: known are {', '.join(sorted(Settings.model_fields))}"
+        return f"unknown setting {key!r}{where}: known are {', '.join(sorted(known))}"
     text = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else str(first["msg"])
     return f"setting {key}{where}: {text}" if key else text

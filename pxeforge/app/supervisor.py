@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import fcntl
+import json
 import os
 import select
 import signal
@@ -12,24 +11,53 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO
 
 import structlog
 
-from pxeforge.app.assembly import addresses_of, open_context, open_data_dir, remember_addresses
-from pxeforge.app.certificate import ensure_certificate, fingerprint
-from pxeforge.app.processes import CHANNEL_VARIABLE, NAMES, READY_VARIABLE, SETTINGS_VARIABLE
-from pxeforge.app.settings import BadSettings, Settings
+from pxeforge.app.processes import (
+    CHANNEL_VARIABLE,
+    LISTENER_VARIABLE,
+    READY_VARIABLE,
+    SETTINGS_VARIABLE,
+    names,
+    settings_from_environment,
+)
+from pxeforge.app.settings import Settings
+from pxeforge.servers.interfaces import NoInterface, interface_named
 from pxeforge.servers.tftp_share import channel
-from pxeforge.services import accounts, housekeeping
 
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 15.0
-_TIDY_EVERY_S = 600.0
+_ADDRESSES_EVERY_S = 5.0
 _BACKOFF_S = (0.5, 1, 2, 5, 10, 30)
+# glibc gives each thread a heap of its own, which it never gives back: two are enough for ours.
+_MEMORY = {"MALLOC_ARENA_MAX": "2"}
+_HANDOVER_VARIABLE = "PXEFORGE_HANDOVER"
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """What the program that prepares a start leaves to the supervisor: open descriptors, and what to say when ready."""
+
+    settings: Settings
+    lock: int
+    boot: int
+    lines: tuple[str, ...]
+
+    def environment(self) -> dict[str, str]:
+        rest = json.dumps({"lock": self.lock, "boot": self.boot, "lines": self.lines})
+        return {**os.environ, SETTINGS_VARIABLE: self.settings.model_dump_json(), _HANDOVER_VARIABLE: rest}
+
+    @classmethod
+    def from_environment(cls) -> Handover:
+        rest = json.loads(os.environ.pop(_HANDOVER_VARIABLE))
+        os.set_inheritable(rest["lock"], False)
+        os.set_inheritable(rest["boot"], False)
+        return cls(
+            settings=settings_from_environment(), lock=rest["lock"], boot=rest["boot"], lines=tuple(rest["lines"])
+        )
 
 
 @dataclass(slots=True)
@@ -39,74 +67,45 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     ready: int
-    channel: socket.socket | None = None  # kept here too: what waits in it survives a restart
+    handed: socket.socket | None = None  # its channel or listener; kept here too: what waits in it survives a restart
     restarts: int = 0
     restart_at: float = field(default=0.0)
 
 
-def serve(settings: Settings, say: Callable[[str], None]) -> int:
-    """Runs until SIGTERM or SIGINT; returns the exit code. Raises BadSettings and CannotListen's sentence by exit 1."""
-    open_data_dir(settings.data_dir)
-    lock = _lock(settings)
-    if not settings.interfaces:
-        raise BadSettings("no interface given: name the one of the boot network, e.g. --interface eth0")
-    addresses = addresses_of(settings)
-    ctx = open_context(settings, upgrade=True)
-    remember_addresses(settings, addresses)
-    password = accounts.ensure_admin(ctx)
-    if password is not None:  # said at once: a start that fails later (a port in use) must not swallow it
-        say(f"first start: log in as admin with the password {password} (it is shown only once)")
-    certificate, _ = ensure_certificate(
-        settings.data_dir, [addresses.boot_address, settings.admin_address[0], "127.0.0.1"],
-        datetime.datetime.now(datetime.UTC),
-    )  # fmt: skip
-    housekeeping.at_start(ctx)
+def supervise(handover: Handover) -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit code."""
+    settings = handover.settings
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    channels = dict(zip(("wire", "tftp"), channel(), strict=True))
-    children = [_start(name, settings, channels.get(name)) for name in NAMES]
+    handed = dict(zip(("wire", "tftp"), channel(), strict=True))
+    handed["boot"] = socket.socket(fileno=handover.boot)
+    children = [_start(name, settings, handed.get(name)) for name in names(settings)]
     try:
         failed = _wait_ready(children, stop)
         if failed is not None:
             return failed
-        say(f"certificate SHA-256 {fingerprint(certificate)}")
-        say(
-            f"pxeforge is ready: admin https://{settings.admin_listen}/ boot {addresses.boot_url}/ "
-            f"agents {addresses.agent_url}/ dhcp {settings.dhcp} on {', '.join(settings.interfaces)}"
-        )
-        _watch(children, settings, stop, lambda: housekeeping.tick(ctx), lambda: housekeeping.tidy(ctx))
+        sys.stdout.write("".join(f"{line}\n" for line in handover.lines))
+        sys.stdout.flush()
+        _watch(children, settings, stop)
     finally:
         _end(children)
-        lock.close()
+        os.close(handover.lock)
     return 0
 
 
-def _lock(settings: Settings) -> IO[str]:
-    """Held while we run: two servers on one data directory would hand out the same addresses."""
-    stream = (settings.data_dir / "serve.lock").open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        raise BadSettings(
-            f"another pxeforge serves {settings.data_dir} already: stop it or choose another --data-dir"
-        ) from None
-    return stream
-
-
-def _start(name: str, settings: Settings, channel: socket.socket | None, restarts: int = 0) -> Child:
+def _start(name: str, settings: Settings, handed: socket.socket | None, restarts: int = 0) -> Child:
     ready, ours = os.pipe()
-    environment = os.environ | {SETTINGS_VARIABLE: settings.model_dump_json(), READY_VARIABLE: str(ours)}
+    environment = {**os.environ, **_MEMORY} | {SETTINGS_VARIABLE: settings.model_dump_json(), READY_VARIABLE: str(ours)}
     passed = [ours]
-    if channel is not None:
-        passed.append(channel.fileno())
-        environment[CHANNEL_VARIABLE] = str(channel.fileno())
+    if handed is not None:
+        passed.append(handed.fileno())
+        environment[LISTENER_VARIABLE if name == "boot" else CHANNEL_VARIABLE] = str(handed.fileno())
     process = subprocess.Popen(
         [sys.executable, "-m", "pxeforge.app.processes", name], env=environment, pass_fds=passed, cwd="/"
     )
     os.close(ours)
-    return Child(name=name, process=process, ready=ready, channel=channel, restarts=restarts)
+    return Child(name=name, process=process, ready=ready, handed=handed, restarts=restarts)
 
 
 def _wait_ready(children: list[Child], stop: threading.Event) -> int | None:
@@ -126,16 +125,12 @@ def _wait_ready(children: list[Child], stop: threading.Event) -> int | None:
     return 0 if stop.is_set() else None
 
 
-def _watch(
-    children: list[Child],
-    settings: Settings,
-    stop: threading.Event,
-    tick: Callable[[], None],
-    tidy: Callable[[], None],
-) -> None:
-    next_tick = next_tidy = time.monotonic()
+def _watch(children: list[Child], settings: Settings, stop: threading.Event) -> None:
+    ours, look_at = _our_addresses(settings), time.monotonic() + _ADDRESSES_EVERY_S
     while not stop.wait(0.5):
         now = time.monotonic()
+        if now >= look_at:
+            ours, look_at = _follow(ours, children, settings), now + _ADDRESSES_EVERY_S
         for position, child in enumerate(children):
             if child.process.poll() is None:
                 continue
@@ -144,17 +139,28 @@ def _watch(
                 log.error("a listener ended; it is restarted", listener=child.name, code=child.process.returncode)
             elif now >= child.restart_at:
                 os.close(child.ready)
-                children[position] = _start(child.name, settings, child.channel, child.restarts + 1)
-        if now >= next_tick:
-            next_tick = now + 5
-            try:
-                tick()
-                if now >= next_tidy:
-                    next_tidy = now + _TIDY_EVERY_S
-                    tidy()
-            except Exception:
-                # A full disk or a locked database must not end the listeners; the next tick tries again.
-                log.exception("housekeeping failed")
+                children[position] = _start(child.name, settings, child.handed, child.restarts + 1)
+
+
+def _our_addresses(settings: Settings) -> tuple[str, ...] | None:
+    """None while an interface is away: it may come back as it was."""
+    try:
+        return tuple(str(interface_named(name).address) for name in settings.interfaces)
+    except NoInterface:
+        return None
+
+
+def _follow(before: tuple[str, ...] | None, children: list[Child], settings: Settings) -> tuple[str, ...] | None:
+    """Menus, answers and sockets carry our addresses: where one has changed, every listener starts again."""
+    ours = _our_addresses(settings)
+    if ours is None or ours == before:
+        return before
+    if before is not None:
+        log.warning("our address has changed: every listener starts again", was=before, now=ours)
+        for child in children:
+            if child.process.poll() is None:
+                child.process.terminate()
+    return ours
 
 
 def _end(children: list[Child]) -> None:
@@ -169,3 +175,7 @@ def _end(children: list[Child]) -> None:
             child.process.kill()
             child.process.wait()
         os.close(child.ready)
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(Handover.from_environment()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,11 @@ def serve(session: Any, /, config: Path | None, **flags: Any) -> None:
     Every flag is also a key in pxeforge.toml and an environment variable PXEFORGE_…
     Unknown hosts and hosts that are not armed are never offered an installer.
     """
-    from pxeforge.app.supervisor import serve as run
+    from pxeforge.app.start import start
 
     if config is not None:
         session.config = config
-    sys.exit(run(session.settings(**{key: value for key, value in flags.items() if value not in (None, ())}), say))
+    start(session.settings(**{key: value for key, value in flags.items() if value not in (None, ())}), say)
 
 
 COMMANDS = (serve,)

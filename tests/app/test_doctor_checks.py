@@ -27,6 +27,7 @@ from pxeforge.app.doctor.processes import HeldPort, Process, capabilities_in, fa
 from pxeforge.app.doctor.self_test import Fetched, Loader
 from pxeforge.app.doctor.wire_checks import Wire
 from pxeforge.servers.pxe_probe import Guise, SeenAnswer
+from pxeforge.services import loaders
 from pxeforge.store.database import Database
 from tests.conftest import write_image
 
@@ -453,6 +454,9 @@ WHOLE = frozenset({"linux", "initrd.gz", *(f"loaders/{n}" for n in ("pxelinux.0"
     [
         ((), WARNING, "pxeforge image import debian-13"),
         ((ImageState(name="debian-13/1", files=WHOLE),), OK, "whole"),
+        ((ImageState(name="memtest/7", files=frozenset({"memtest.bin", "memtest.efi"})),), OK, "whole"),
+        ((ImageState(name="memtest/7", files=frozenset({"memtest.bin"})),), ERROR, "no memtest.efi"),
+        ((ImageState(name="debian-13-arm64/1", files=WHOLE),), ERROR, "no loaders/bootnetaa64.efi"),
         ((ImageState(name="debian-13/1", files=WHOLE - {"linux"}),), ERROR, "no linux"),
         ((ImageState(name="debian-13/1", files=WHOLE - {"loaders/ldlinux.c32"}),), WARNING, "BIOS hosts cannot boot"),
         ((ImageState(name="debian-13/1", files=WHOLE - {"loaders/grubx64.efi"}),), WARNING, "UEFI hosts cannot boot"),
@@ -571,3 +575,14 @@ def test_a_row_has_the_stable_keys() -> None:
 def test_a_cut_line_of_the_kernels_table_is_left_out(lines: list[list[str]]) -> None:
     text = "\n".join(["head", *(" ".join(words[:9]) for words in lines)])
     assert held_ports_in(text, "udp") == []
+
+
+def test_a_missing_ipxe_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "IPXE_DIR", tmp_path)
+    finding = only(data_checks.check_loaders(tmp_path))
+    assert (finding.level, "apt install ipxe" in finding.advice) == (WARNING, True)
+    assert "UEFI HTTP Boot" in finding.seen
+    (tmp_path / "snponly.efi").write_bytes(b"x")
+    assert "UEFI HTTP Boot" not in only(data_checks.check_loaders(tmp_path)).seen
+    (tmp_path / "undionly.kpxe").write_bytes(b"x")
+    assert levels(data_checks.check_loaders(tmp_path)) == [OK]

@@ -13,8 +13,8 @@ pytestmark = [
 DROP = "from pxeforge.app.privileges import drop_capabilities; drop_capabilities()\n"
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", DROP + code], capture_output=True, text=True, check=True)
+def run(code: str, drop: str = DROP) -> str:
+    done = subprocess.run([sys.executable, "-c", drop + code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
@@ -28,6 +28,20 @@ def test_no_capability_is_left_in_any_thread() -> None:
         "look(); t = threading.Thread(target=look); t.start(); t.join()"
     )
     assert run(code).splitlines() == ["0000000000000000 0000000000000000 1"] * 2
+
+
+def test_what_is_kept_is_kept_alone() -> None:
+    drop = "from pxeforge.app.privileges import *; drop_capabilities(keep={CAP_NET_BIND_SERVICE})\n"
+    code = (
+        "import os, socket\n"
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm'))])\n"
+        "socket.socket().bind(('127.0.0.1', 81))\n"
+        "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo\\0')\n"
+        "try: os.setgroups([])\n"
+        "except PermissionError: print('refused')\n"
+    )
+    assert run(code, drop).splitlines() == ["['0000000000000400', '0000000000000400']", "refused"]
 
 
 def test_low_ports_and_the_files_of_others_are_out_of_reach() -> None:

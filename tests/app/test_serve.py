@@ -41,7 +41,7 @@ class Served:
     def __init__(self, namespace: str, data_dir: Path, *words: str) -> None:
         self.log = data_dir.with_name(f"serve-{secrets.token_hex(2)}.log")
         command = [sys.executable, "-m", "pxeforge", "serve", "--data-dir", str(data_dir), *words]
-        environment = {**os.environ, "PXEFORGE_MIRROR": "http://127.0.0.1:9/debian"}
+        environment = {**os.environ, "PXEFORGE_MIRROR": "http://127.0.0.1:9/debian", "PXEFORGE_BOOT_PROCESSES": "2"}
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", namespace, *command], stdout=stream, stderr=stream, env=environment
@@ -99,7 +99,7 @@ def test_it_serves_both_planes_refuses_a_second_server_and_continues_after_kill_
     first = Served(namespace, data_dir, *SERVER)
     first.wait_ready()
     assert "log in as admin with the password" in first.text()
-    assert inside(namespace, "curl", "-s", "http://10.99.0.1:8080/healthz") == "ok\n"
+    assert inside(namespace, "curl", "-s", "http://10.99.0.1:8080/healthz").startswith("ok\nconnections ")
     assert status_of(namespace, "http://10.99.0.1:8080/hosts") == "404"
     assert status_of(namespace, "https://127.0.0.1:8443/api/v1/hosts") == "401"
     cli(data_dir, "host", "add", "--mac", "52:54:00:12:34:56", "--name", "n1")
@@ -116,6 +116,37 @@ def test_it_serves_both_planes_refuses_a_second_server_and_continues_after_kill_
     assert "n1" in cli(data_dir, "host", "list")
     assert again.stop() == 0
     assert "n1" in cli(data_dir, "host", "list")
+
+
+def test_the_boot_plane_answers_while_one_of_its_processes_is_started_again(namespace: str, tmp_path: Path) -> None:
+    served = Served(namespace, tmp_path / "data", *SERVER)
+    try:
+        served.wait_ready()
+        for doomed in boot_processes(served):
+            os.kill(doomed, signal.SIGKILL)
+            # Nobody is refused: the listener is the supervisor's, and whoever comes meanwhile waits in it.
+            assert status_of(namespace, "http://10.99.0.1:8080/healthz") == "200"
+            deadline = time.monotonic() + 60
+            while len(alive := boot_processes(served)) < 2 or doomed in alive:
+                assert time.monotonic() < deadline, served.text()
+                time.sleep(0.2)
+    finally:
+        assert served.stop() == 0
+
+
+def boot_processes(served: Served) -> list[int]:
+    """The children `boot` of the supervisor, which is a child of `ip netns exec` or that process itself."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (OSError, IndexError):
+            continue
+        if words[-3:-1] == [b"pxeforge.app.processes", b"boot"] and parent == served.process.pid and state != "Z":
+            found.append(int(folder.name))
+    return sorted(found)
 
 
 def test_a_port_in_use_is_named_with_what_to_do(namespace: str, tmp_path: Path) -> None:
@@ -154,9 +185,9 @@ def test_without_permission_to_bind_it_says_so(namespace: str, tmp_path: Path) -
     from pxeforge.servers.datagram import CannotListen
 
     code = (
-        "import os,sys; sys.path.insert(0, sys.argv[1]); from pxeforge.app.processes import check_port\n"
+        "import os,sys; sys.path.insert(0, sys.argv[1]); from pxeforge.app.processes import listen\n"
         "os.setuid(65534)\n"
-        "try: check_port('127.0.0.1', 80, 'boot_port')\n"
+        "try: listen('127.0.0.1', 80, 'boot_port')\n"
         "except Exception as problem: print(type(problem).__name__, problem)"
     )
     # Ports below 1024 need the capability also in a fresh namespace, where ip_unprivileged_port_start is 1024.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.app.settings import BadSettings, load_settings
+from pxeforge.app.settings import BadSettings, load_settings, parse_option
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def test_proxy_mode_is_the_default() -> None:
         ('routes = ["10.9.0.0/16"]', "write DESTINATION/LENGTH via ROUTER"),
         ('routes = ["10.9.0.1/16 via 10.0.0.1"]', "is not a route"),
         ("mtu = 12", "setting mtu"),
+        ('tftp_blksize = ["9"]', "setting tftp_blksize .*names no block size"),
+        ('[[subnets]]\nrange = "10.0.0.5-10.0.0.9"', r"setting subnets\[1\].network \(.*\): Field required"),
+        ('[[subnets]]\nnetwork = "10.0.0.0/24"\nrange = "5"', r"setting subnets\[1\].range \(.*\): .*FIRST-LAST"),
+        ('[[subnets]]\nnetwork = "10.0.0.0/24"\nrange = "10.0.0.5-10.0.0.9"\ngateway = "x"',
+         r"unknown setting 'subnets\[1\].gateway' \(.*\): known are .*router"),
+        ('[options]\nfoo = "x"', "setting options .*'foo' is not the number of a DHCP option"),
+        ('[options]\n43 = "hex:zz"', "setting options .*option 43: 'hex:zz' cannot be read"),
+        ('[options]\n150 = "ip:here"', "setting options .*write text, ip:"),
         ("boot_port = ", "is not valid TOML"),
     ],
 )  # fmt: skip
@@ -56,6 +64,26 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, said: str)
 def test_a_mistake_in_the_environment_is_named() -> None:
     with pytest.raises(BadSettings, match=r"setting tftp_port \(environment\)"):
         load_settings({}, environment={"PXEFORGE_TFTP_PORT": "x"})
+
+
+def test_tables_come_from_the_environment_as_json() -> None:
+    [subnet] = load_settings(
+        {}, environment={"PXEFORGE_SUBNETS": '[{"network": "10.0.0.0/24", "range": "10.0.0.5-10.0.0.9"}]'}
+    ).subnets
+    assert str(subnet.network) == "10.0.0.0/24"
+    with pytest.raises(BadSettings, match=r"setting subnets \(environment\) is not JSON"):
+        load_settings({}, environment={"PXEFORGE_SUBNETS": "10.0.0.0/24"})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("plain text", b"plain text"), ("http://x/", b"http://x/"), ("hex:0102ff", b"\1\2\xff"),
+        ("hex:01:02:ff", b"\1\2\xff"), ("ip:10.0.0.1, 10.0.0.2", b"\x0a\0\0\1\x0a\0\0\2"),
+    ],
+)  # fmt: skip
+def test_an_option_is_text_addresses_or_bytes(text: str, value: bytes) -> None:
+    assert parse_option("150", text) == (150, value)
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:

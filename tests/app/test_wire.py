@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pxeforge.app.settings import load_settings
-from pxeforge.app.wire import boot_files, dhcp_settings
-from pxeforge.domain.firmware import Firmware
-from pxeforge.protocol.dhcp.bootfile import BootFiles
-from pxeforge.protocol.dhcp.lease import BadSubnet
+from pxeforge.app.tftp_helper import largest_blksize
+from pxeforge.app.wire import dhcp_settings
+from pxeforge.domain.mac import MacAddress
+from pxeforge.protocol.dhcp.subnet import BadSubnet
 from pxeforge.servers.interfaces import Interface
-from pxeforge.services import loaders
+from pxeforge.services.context import Context
 
 BR0 = Interface(name="br0", address=IPv4Address("10.77.0.1"), network=IPv4Network("10.77.0.0/24"), mac=None)
 SERVER = {"dhcp": "server", "range": "10.77.0.50-10.77.0.90"}
-
-
-def files_with(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str, **flags: Any) -> BootFiles:
-    for name in names:
-        (folder / name).write_bytes(b"loader")
-    monkeypatch.setattr(loaders, "IPXE_DIR", folder)
-    return boot_files(load_settings(flags, environment={}))
 
 
 def test_routes_and_mtu_reach_the_hosts() -> None:
@@ -44,16 +38,25 @@ def test_a_route_by_a_router_that_no_host_reaches_is_refused() -> None:
         dhcp_settings(settings, [BR0])
 
 
-def test_every_uefi_loader_has_a_name_of_its_own_per_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    files = files_with(monkeypatch, tmp_path, "snponly.efi", "ipxe.efi", "undionly.kpxe", boot_port=8081)
-    assert files.grub_files == {Firmware.UEFI_X64: "boot/{dashed}/bootnetx64.efi"}
-    assert files.ipxe_files == {
-        Firmware.UEFI_X64: "boot/{dashed}/snponly.efi",
-        Firmware.HTTP_X64: "http://{server}:8081/boot/{mac}/snponly.efi",
-    }
-    assert files.bios_ipxe_file == "boot/{dashed}/undionly.kpxe"
+def test_rules_for_tftp_blocks_ask_for_a_mac_only_where_one_is_named(ctx: Context) -> None:
+    asked = []
+
+    def neighbour(address: str) -> MacAddress:
+        asked.append(address)
+        return MacAddress.parse("52:54:00:12:34:56")
+
+    ctx = replace(ctx, neighbour=neighbour)
+    by_address = largest_blksize(load_settings({"tftp_blksize": ["1400", "10.77.0.9=1024"]}, environment={}), ctx)
+    assert [by_address("10.77.0.9"), by_address("10.77.0.8"), asked] == [1024, 1400, []]
+    by_mac = largest_blksize(load_settings({"tftp_blksize": ["52:54:00=1024"]}, environment={}), ctx)
+    assert [by_mac("10.77.0.9"), asked] == [1024, ["10.77.0.9"]]
 
 
-def test_without_ipxe_on_the_server_none_is_promised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    files = files_with(monkeypatch, tmp_path)
-    assert (files.ipxe_files, files.bios_ipxe_file) == ({}, None)
+def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048));"
+        "from pxeforge.app.processes import raise_file_limit; raise_file_limit();"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(2048, 2048)\n"

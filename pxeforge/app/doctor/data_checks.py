@@ -15,7 +15,8 @@ from alembic.script import ScriptDirectory
 
 import pxeforge.store
 from pxeforge.app.doctor.finding import Finding, error, note, ok, warning
-from pxeforge.services.image_import import ImportProblem, load_image
+from pxeforge.services import loaders
+from pxeforge.services.image_import import CATALOGUE, ImportProblem, load_image
 
 LEAST_FREE_BYTES: Final = 2 << 30
 _NO_WORK_BYTES: Final = 256 << 20
@@ -28,6 +29,9 @@ _LOADERS: Final[Mapping[str, str]] = {
     "loaders/grubx64.efi": "UEFI hosts",
 }
 _SYSTEM: Final = ("linux", "initrd.gz")
+_IPXE_USERS: Final[Mapping[str, str]] = {
+    "snponly.efi": "UEFI HTTP Boot and hosts with --loader ipxe", "undionly.kpxe": "BIOS hosts with --loader ipxe",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +212,12 @@ def _image(image: ImageState) -> list[Finding]:
         return [
             error(f"image {image.name} is damaged: {', '.join(image.wrong)}", f"remove {image.name} and {again}")
         ]  # fmt: skip
-    if missing := [name for name in _SYSTEM if name not in image.files]:
+    entry = CATALOGUE.get(image.name.partition("/")[0])
+    needed = entry.needed if entry is not None and not (entry.is_installer and entry.arch == "amd64") else _SYSTEM
+    if missing := [name for name in needed if name not in image.files]:
         return [error(f"image {image.name} has no {' and no '.join(missing)}", again)]
+    if needed is not _SYSTEM:
+        return [ok(f"image {image.name} is whole")]
     found = []
     for who in dict.fromkeys(_LOADERS.values()):
         lost = [name for name, user in _LOADERS.items() if user == who and name not in image.files]
@@ -217,6 +225,20 @@ def _image(image: ImageState) -> list[Finding]:
             names = ", ".join(name.removeprefix("loaders/") for name in lost)
             found.append(warning(f"image {image.name} lacks {names}: {who} cannot boot from it", again))
     return found or [ok(f"image {image.name} is whole, with loaders for BIOS and UEFI")]
+
+
+def check_loaders(data_dir: Path) -> list[Finding]:
+    """iPXE comes from this computer or from an image of its own; without it some firmware is left alone."""
+    lacking = [name for name in _IPXE_USERS if loaders.ipxe_file(data_dir, name) is None]
+    if not lacking:
+        return [ok("iPXE is there for BIOS and UEFI")]
+    users = " and ".join(_IPXE_USERS[name] for name in lacking)
+    return [
+        warning(
+            f"iPXE is missing ({', '.join(lacking)}): {users} cannot be given it",
+            "install the package ipxe (apt install ipxe) or run `pxeforge image import ipxe`",
+        )
+    ]
 
 
 def _existing(path: Path) -> Path:

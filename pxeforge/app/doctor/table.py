@@ -82,6 +82,7 @@ CHECKS: Final = (
           lambda w: data.check_database(w.database, data.known_revisions())),
     Check("images", "every image is whole (by size) and has the loaders of BIOS and UEFI",
           lambda w: data.check_images(w.images)),
+    Check("loaders", "iPXE for hosts that are to be given it", lambda w: data.check_loaders(w.data_dir)),
     Check("profiles", "every profile has its image and lets somebody log in",
           lambda w: data.check_profiles(w.profiles(), [image.name.partition("/")[0] for image in w.images])),
     Check("clock", "synchronised, and in a sane year",

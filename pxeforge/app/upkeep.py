@@ -1,0 +1,39 @@
+"""What the server does by itself every few seconds, and now and then, in a thread of the admin process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from pxeforge.services import housekeeping
+from pxeforge.services.context import Context
+
+log = structlog.get_logger(__name__)
+_EVERY_S: Final = 5.0
+_TIDY_EVERY_S: Final = 600.0
+
+
+class Upkeep:
+    """Ends with its process."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def start(self) -> None:
+        threading.Thread(target=self._work, name="upkeep", daemon=True).start()
+
+    def _work(self) -> None:
+        next_tidy = time.monotonic()
+        while True:
+            try:
+                housekeeping.tick(self._ctx)
+                if time.monotonic() >= next_tidy:
+                    next_tidy = time.monotonic() + _TIDY_EVERY_S
+                    housekeeping.tidy(self._ctx)
+            except Exception:
+                # A full disk or a locked database must not end it; the next round tries again.
+                log.exception("housekeeping failed")
+            time.sleep(_EVERY_S)
