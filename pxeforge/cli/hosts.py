@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
+from pxeforge.cli.durations import duration_s
+from pxeforge.cli.host_networks import network_of
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
 from pxeforge.cli.profiles import parameters_of
 from pxeforge.cli.transport import Refusal, at
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_RENDERED = ["menu", "menu.pxelinux", "menu.lpxelinux", "menu.grub", "answers", "early", "disks", "late"]
 
 
 @click.group()
 def host() -> None:
     """Hosts. HOST is a MAC in any spelling, a UUID, a name or an id prefix."""
-
-
-def duration_s(text: str) -> int:
-    """`90m`, `2h`, `1d` or plain seconds."""
-    match = re.fullmatch(r"(\d+)([smhd]?)", text.strip())
-    if match is None or int(match[1]) == 0:
-        raise click.BadParameter(f"{text!r} is not a duration: write e.g. 90m, 2h or 1d")
-    return int(match[1]) * _UNITS[match[2] or "s"]
 
 
 @host.command("list")
@@ -83,20 +76,39 @@ def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str,
 @click.argument("host")
 @click.option("--name", help="Host name.")
 @click.option("--tag", "tags", multiple=True, help="Tags (they replace the ones before).")
-@click.option("--loader", type=click.Choice(["auto", "ipxe", "pxelinux", "grub"]), help="Boot loader to use.")
+@click.option(
+    "--loader", type=click.Choice(["auto", "ipxe", "pxelinux", "lpxelinux", "grub"]), help="Boot loader to use."
+)
+@click.option("--reserve", metavar="ADDRESS", help="Lend this host always this address, in server mode (none: any).")
+@click.option(
+    "--dhcp",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What DHCP tells this host otherwise: router, dns, ntp, domain, search, mtu, lease-time (repeatable; lists "
+    "with commas; none: as the subnet says).",
+)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.pass_obj
 def set_host(
-    session: Any, host: str, name: str | None, tags: tuple[str, ...], loader: str | None, settings: tuple[str, ...]
+    session: Any,
+    host: str,
+    name: str | None,
+    tags: tuple[str, ...],
+    loader: str | None,
+    reserve: str | None,
+    dhcp: tuple[str, ...],
+    settings: tuple[str, ...],
 ) -> None:
-    """Name a host and set what its answers need (disk=serial=X, wipe=true, parameters='{…}')."""
+    """Name a host, set its network and what its answers need (disk=serial=X, wipe=true, parameters='{…}')."""
     body: dict[str, Any] = {"name": name, "loader": loader}
     if tags:
         body["tags"] = list(tags)
     if settings:
         body["settings"] = parameters_of(settings)
-    if not any((name, loader, tags, settings)):
-        raise click.UsageError("say what to set: --name, --tag, --loader or KEY=VALUE")
+    if reserve or dhcp:
+        body["settings"] = {**body.get("settings", {}), "network": network_of(reserve, dhcp)}
+    if not any((name, loader, tags, settings, reserve, dhcp)):
+        raise click.UsageError("say what to set: --name, --tag, --loader, --reserve, --dhcp or KEY=VALUE")
     found = session.api.call("PATCH", at("/hosts/{}", host), body)
     say(f"host {found['name'] or found['id']} changed")
 
@@ -112,13 +124,33 @@ def forget(session: Any, host: str) -> None:
 
 @host.command()
 @click.argument("host")
-@click.option("--profile", required=True, help="What to install.")
+@click.option("--profile", "profiles", multiple=True, help="What to install (with --menu: repeatable).")
+@click.option("--boot", type=click.Choice(["rescue", "memtest"]), help="Start this instead of an installer.")
+@click.option("--menu", is_flag=True, help="Let somebody at the host's console choose by number.")
+@click.option("--timeout", default="90s", show_default=True, help="How long the menu waits for a choice.")
 @click.option("--for", "armed_for", default="2h", show_default=True, help="How long the host stays armed.")
 @click.pass_obj
-def arm(session: Any, host: str, profile: str, armed_for: str) -> None:
-    """Arm a host: its next netboot installs, once. The install disk is wiped."""
-    found = session.api.call("POST", at("/hosts/{}/arm", host), {"profile": profile, "for_s": duration_s(armed_for)})
-    say(f"host {found['name'] or found['id']} is armed for {profile} until {moment(found['armed_until'])}")
+def arm(
+    session: Any, host: str, profiles: tuple[str, ...], boot: str | None, menu: bool, timeout: str, armed_for: str
+) -> None:
+    """Arm a host: its next netboot installs, once. The install disk is wiped.
+
+    With --boot nothing is installed and no disk is touched: rescue starts the rescue system of the profile's image,
+    memtest a memory test. With --menu the local disk boots unless somebody chooses in time.
+    """
+    if not profiles and boot != "memtest":
+        raise click.UsageError("say what to install: --profile PROFILE (see `pxeforge profile list`)")
+    if (boot and menu) or (len(profiles) > 1 and not menu):
+        raise click.UsageError("--boot and --menu exclude each other; several --profile need --menu")
+    body: dict[str, Any] = {"for_s": duration_s(armed_for)}
+    if menu:
+        body |= {"profiles": list(profiles), "timeout_s": duration_s(timeout)}
+    else:
+        body |= {"profile": profiles[0]} if profiles else {}
+        body |= {"boot": boot} if boot else {}
+    found = session.api.call("POST", at("/hosts/{}/arm", host), body)
+    what = f"a menu of {', '.join(profiles)}" if menu else boot or profiles[0]
+    say(f"host {found['name'] or found['id']} is armed for {what} until {moment(found['armed_until'])}")
 
 
 @host.command()
@@ -168,22 +200,32 @@ def timeline(session: Any, host: str, as_json: bool) -> None:
 
 @host.command()
 @click.argument("host")
+@click.option("--firmware", help="As if it netbooted by this firmware, e.g. bios, uefi-x64, http-x64, uefi-arm64.")
 @json_option
 @click.pass_obj
-def explain(session: Any, host: str, as_json: bool) -> None:
-    """What this host would get if it netbooted now, and why; no host needed."""
-    found = session.api.call("GET", at("/hosts/{}/explain", host))
+def explain(session: Any, host: str, firmware: str | None, as_json: bool) -> None:
+    """The packets, files and texts this host would get if it netbooted now, and why; no host needed."""
+    query = {"firmware": firmware} if firmware else None
+    found = session.api.call("GET", at("/hosts/{}/explain", host), query=query)
     if as_json:
         return show_json(found)
-    say(f"decision  {found['decision']}: {found['reason']}\nloader    {found['loader']}")
+    say(f"firmware  {found['firmware']}\ndecision  {found['decision']}: {found['reason']}\nloader    {found['loader']}")
+    for step in found["steps"]:
+        say(f"\n=== {step['title']}\n{step['reason']}")
+        for line in step["decoded"]:
+            say(f"    {line}")
+        for at_byte in range(0, len(step["hex"]), 64):
+            say(f"    {at_byte // 2:04x}  {step['hex'][at_byte : at_byte + 64]}")
+        if step["text"]:
+            say(step["text"].rstrip())
     for name, text in found["files"].items():
-        say(f"--- {name}\n{text.rstrip()}")
+        say(f"\n--- {name}\n{text.rstrip()}")
     return None
 
 
 @click.command()
 @click.argument("host")
-@click.argument("what", type=click.Choice(["menu", "menu.pxelinux", "menu.grub", "answers", "early", "disks", "late"]))
+@click.argument("what", type=click.Choice(_RENDERED))
 @click.option("--profile", help="As if armed for this profile.")
 @click.pass_obj
 def render(session: Any, host: str, what: str, profile: str | None) -> None:

@@ -24,7 +24,9 @@ def image() -> None:
 @click.option("--keyring", type=click.Path(exists=True), help="Keyring to trust (default: Debian's archive keyring).")
 @click.pass_obj
 def import_image(session: Any, name: str, mirror: str | None, keyring: str | None) -> None:
-    """Import NAME (debian-13, debian-12) from a signed package mirror.
+    """Import NAME from a signed package mirror.
+
+    NAME is debian-13, debian-12, debian-13-arm64 or debian-12-arm64 (installers), memtest (memory test) or ipxe.
 
     InRelease (GPG) → Packages → SHA-256 → .deb are verified; nothing is left behind when one of them does not fit.
     """
@@ -34,7 +36,8 @@ def import_image(session: Any, name: str, mirror: str | None, keyring: str | Non
     with printing_progress() as progress:
         imported = import_debian_image(settings, name, keyring=keyring, progress=progress)
     done = "imported" if imported.fresh else "was imported already"
-    say(f"{imported.name} {imported.version} {done}; profile {name} is ready")
+    profile = f"; profile {name} is ready" if "linux" in imported.files else ""
+    say(f"{imported.name} {imported.version} {done}{profile}")
 
 
 @image.command("list")

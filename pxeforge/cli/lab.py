@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -12,6 +13,7 @@ from pxeforge.cli.options import json_option
 from pxeforge.cli.output import say, show_json
 
 _FOLDER = Path(".lab")
+Named = TypeVar("Named")
 
 
 @click.group()
@@ -37,15 +39,25 @@ def _fail(problem: Exception) -> None:
 
 @lab.command()
 @click.option("--hosts", type=click.IntRange(1, 200), default=1, show_default=True, help="How many machines.")
-@click.option("--beside", type=click.Choice(["none", "dnsmasq"]), default="none", help="The site's DHCP server.")
+@click.option(
+    "--beside",
+    type=click.Choice(["none", "dnsmasq", "kea", "isc-dhcpd"]),
+    default="none",
+    show_default=True,
+    help="The site's DHCP server.",
+)
+@click.option("--behind-relay", is_flag=True, help="The machines are in a network behind a router and a DHCP relay.")
 @click.option("--admin-port", type=int, default=8443, show_default=True, help="Port of the web page on this computer.")
 @folder_option
-def up(hosts: int, beside: str, admin_port: int, folder: Path) -> None:
-    """Bring a rack up: DHCP by pxeforge (or by a dnsmasq beside it), mirror relay, image, server."""
+def up(hosts: int, beside: str, behind_relay: bool, admin_port: int, folder: Path) -> None:
+    """Bring a rack up: DHCP by pxeforge (or by another server beside it), mirror relay, image, server."""
     from pxeforge.lab.session import Lab, LabProblem
 
     try:
-        found = Lab.up(folder.resolve(), cache=_cache(folder), hosts=hosts, beside=beside, admin_port=admin_port)
+        found = Lab.up(
+            folder.resolve(), cache=_cache(folder), hosts=hosts, beside=beside, admin_port=admin_port,
+            behind_relay=behind_relay,
+        )  # fmt: skip
     except LabProblem as problem:
         _fail(problem)
         return
@@ -116,6 +128,58 @@ def show(admin_port: int, folder: Path) -> None:
         return
     _tell(found.facts)
     say("The machine runs on. `pxeforge lab down` (or make lab-down) ends everything.")
+
+
+@lab.command()
+@click.option("--only", "rows", multiple=True, metavar="ROW", help="Only this row (repeatable); see --list.")
+@click.option("--column", "columns", multiple=True, metavar="COLUMN", help="Only this column (repeatable).")
+@click.option("--jobs", type=click.IntRange(1, 16), default=1, show_default=True, help="Machines at a time.")
+@click.option("--into", type=click.Path(path_type=Path, exists=True), help="Page whose table is replaced (Markdown).")
+@click.option("--list", "show_names", is_flag=True, help="Name rows and columns and run nothing.")
+@json_option
+@folder_option
+def matrix(
+    rows: tuple[str, ...], columns: tuple[str, ...], jobs: int, into: Path | None, show_names: bool, as_json: bool,
+    folder: Path,
+) -> None:  # fmt: skip
+    """Boot real firmware in every neighbourhood: who fetches its own menu, and whose kernel starts, and how soon.
+
+    Results of earlier runs in the same folder stay in the table until their cell is run again. Exit code 1: a cell
+    failed.
+    """
+    from pxeforge.lab import matrix as facts
+    from pxeforge.lab import matrix_page as page
+    from pxeforge.lab.matrix_run import Matrix
+
+    chosen_rows = _chosen("row", rows, {row.name: row for row in facts.ROWS})
+    chosen_columns = _chosen("column", columns, {column.name: column for column in facts.COLUMNS})
+    if show_names:
+        say("\n".join(f"row     {row.name:14}{row.title}" for row in chosen_rows))
+        say("\n".join(f"column  {column.name:14}{column.title}" for column in chosen_columns))
+        return
+    labs = folder.resolve() / "matrix"
+    run = Matrix(folder=labs, cache=_cache(folder), say=lambda text: click.echo(text, err=True), jobs=jobs)
+    cells = []
+    for cell in run.run(chosen_columns, chosen_rows):
+        cells.append(cell)
+        everything, versions = page.merged(labs, [cell], page.versions_in_use(_cache(folder), labs))
+    table = page.markdown(everything, versions)
+    if into is not None:
+        page.replace_table(into, table)
+    if as_json:
+        show_json([page.as_json(cell) for cell in cells])
+    else:
+        say(table)
+    if any(cell.outcome is facts.Outcome.RED for cell in cells):
+        _fail(RuntimeError(f"a cell failed: consoles and timelines are in {labs / 'logs'}"))
+
+
+def _chosen(what: str, names: tuple[str, ...], known: dict[str, Named]) -> list[Named]:
+    """The named ones in their order, or all."""
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"there is no {what} {name!r}: choose one of {', '.join(known)}")
+    return [one for name, one in known.items() if not names or name in names]
 
 
 def _cache(folder: Path) -> Path:

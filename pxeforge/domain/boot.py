@@ -24,11 +24,12 @@ class LoaderChoice(enum.Enum):
     AUTO = "auto"
     IPXE = "ipxe"
     PXELINUX = "pxelinux"  # BIOS only; UEFI takes what AUTO gives
+    LPXELINUX = "lpxelinux"  # the same with kernel and initrd by HTTP
     GRUB = "grub"  # UEFI only, behind the distribution's signed shim; BIOS takes what AUTO gives
 
 
-# The images are built for x86-64: whoever asks from another processor would load a kernel it cannot run.
-BOOTABLE: Final = frozenset({Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64})
+# Firmware of the processors that there are images for: whoever else asks would load a kernel it cannot run.
+BOOTABLE: Final = frozenset(firmware for firmware in Firmware if firmware.arch is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from pxeforge.domain.mac import MacAddress
+
 
 class Firmware(enum.Enum):
     """A firmware family; each needs its own boot loader."""
@@ -15,16 +17,30 @@ class Firmware(enum.Enum):
     UEFI_ARM64 = "uefi-arm64"
     HTTP_X64 = "http-x64"
     HTTP_ARM64 = "http-arm64"
+    RASPBERRY_PI = "raspberry-pi"  # its own ROM; with UEFI firmware on its card it is UEFI_ARM64
     UNKNOWN = "unknown"
 
     @property
     def is_uefi(self) -> bool:
-        return self not in (Firmware.BIOS, Firmware.UNKNOWN)
+        return self not in (Firmware.BIOS, Firmware.RASPBERRY_PI, Firmware.UNKNOWN)
 
     @property
     def is_http(self) -> bool:
         return self in (Firmware.HTTP_X64, Firmware.HTTP_ARM64)
 
+    @property
+    def arch(self) -> str | None:
+        """The Debian architecture of the programs it can start; None where we have none."""
+        return _ARCH.get(self)
+
+
+_ARCH = {
+    Firmware.BIOS: "amd64",
+    Firmware.UEFI_X64: "amd64",
+    Firmware.HTTP_X64: "amd64",
+    Firmware.UEFI_ARM64: "arm64",
+    Firmware.HTTP_ARM64: "arm64",
+}
 
 # RFC 4578 calls 7 "EFI BC" and 9 "EFI x86-64"; real x64 firmware sends 7 (OVMF, vendors) and iPXE builds send 9.
 # Both mean the same boot loader here.
@@ -37,12 +53,24 @@ _BY_ARCH = {
     11: Firmware.UEFI_ARM64,
     16: Firmware.HTTP_X64,
     19: Firmware.HTTP_ARM64,
+    41: Firmware.RASPBERRY_PI,
 }
+# Raspberry Pi Trading and Raspberry Pi Ltd (IEEE). Their ROM says 0, the architecture of PCs, where 41 is theirs.
+_PI_OUIS = ("28cdc1", "2ccf67", "88a29e", "b827eb", "d83add", "dca632", "e45f01")
+_RASPBERRY_PI_OUIS = frozenset(bytes.fromhex(oui) for oui in _PI_OUIS)
 
 
-def firmware_of(architectures: tuple[int, ...]) -> Firmware:
-    """The firmware behind the values of option 93 (a list; the first known one counts)."""
+def firmware_of(architectures: tuple[int, ...], mac: MacAddress | None = None) -> Firmware:
+    """The firmware behind the values of option 93 (a list; the first known one counts) and, for the Pi, the MAC."""
     for value in architectures:
-        if value in _BY_ARCH:
-            return _BY_ARCH[value]
+        found = _BY_ARCH.get(value)
+        if found is Firmware.BIOS and mac is not None and mac.octets[:3] in _RASPBERRY_PI_OUIS:
+            return Firmware.RASPBERRY_PI
+        if found is not None:
+            return found
     return Firmware.UNKNOWN
+
+
+def architecture_of(firmware: Firmware) -> int | None:
+    """The value of option 93 that this firmware sends; None for UNKNOWN."""
+    return next((value for value, known in _BY_ARCH.items() if known is firmware), None)

@@ -12,7 +12,7 @@ class HostState(enum.Enum):
 
     DISCOVERED = "discovered"  # seen on the wire, nobody vouched for it
     KNOWN = "known"  # named by an operator or an import
-    ARMED = "armed"  # the next netboot installs, once
+    ARMED = "armed"  # the next netboot gets what it was armed for, once
     BOOTING = "booting"  # armed, and it has fetched its menu
     INSTALLING = "installing"  # it has fetched its answers: from now on every netboot is local
     REGISTERED = "registered"  # installed; its bootstrap has called back
@@ -30,6 +30,7 @@ class Signal(enum.Enum):
     MENU_FETCHED = "menu_fetched"
     ANSWERS_FETCHED = "answers_fetched"
     REGISTER = "register"
+    SERVED = "served"  # a rescue system or memory test was started, or nobody chose from the menu: nothing more comes
     GAVE_UP = "gave_up"
     RUN_STARTED = "run_started"
     RUN_SUCCEEDED = "run_succeeded"
@@ -64,6 +65,7 @@ NEXT: Final[Mapping[tuple[HostState, Signal], HostState]] = {
     # Installers may fetch the answers twice: once to find them, once to run them.
     (_S.INSTALLING, _G.ANSWERS_FETCHED): _S.INSTALLING,
     (_S.INSTALLING, _G.REGISTER): _S.REGISTERED,
+    (_S.BOOTING, _G.SERVED): _S.KNOWN,
     (_S.ARMED, _G.GAVE_UP): _S.KNOWN,
     (_S.BOOTING, _G.GAVE_UP): _S.FAILED,
     (_S.INSTALLING, _G.GAVE_UP): _S.FAILED,

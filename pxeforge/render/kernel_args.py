@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from pxeforge.render.environment import kernel_line, kernel_word
@@ -19,7 +20,7 @@ class KernelArgsProblem(ValueError):
 
 def installer_args(
     *,
-    answers_url: str,
+    answers_url: str | None,
     hostname: str,
     domain: str,
     language: str = "C",
@@ -35,17 +36,20 @@ def installer_args(
     allow_unauthenticated_udebs: bool = False,
     extra: str = "",
     installed_extra: str = "",
+    preset: Sequence[str] = (),
 ) -> str:
     """One line: words for d-i, then `---`, then words that the installed system's boot loader keeps too.
 
     `console` (like `ttyS0,115200n8`) goes to both sides; `extra` only to d-i, `installed_extra` only behind `---`.
+    `preset`: debconf questions answered here, `question=value`; without `answers_url` they are all that is answered.
     With `BOOTIF=` (added by the boot loader) `interface=auto` means the NIC that netbooted (netcfg(8)).
     Raises KernelArgsProblem.
     """
     words = [
-        "auto=true",
+        *(["auto=true"] if answers_url else []),
         "priority=critical",
-        f"url={answers_url}",
+        *([f"url={answers_url}"] if answers_url else []),
+        *preset,
         # A name from DHCP beats get_hostname (alias hostname=) but not netcfg/hostname.
         f"hostname={hostname}",
         f"netcfg/hostname={hostname}",
@@ -78,6 +82,21 @@ def installer_args(
     line = " ".join([*before, "---", *after])
     check_limits(line)
     return line
+
+
+def rescue_preset(*, mirror_host: str, mirror_directory: str, suite: str) -> tuple[str, ...]:
+    """What makes the installer a rescue system: it fetches its parts from the mirror, partitions nothing, and asks at
+    the console what to do.
+    """
+    return (
+        "rescue/enable=true",
+        "mirror/country=manual",
+        "mirror/protocol=http",
+        f"mirror/http/hostname={mirror_host}",
+        f"mirror/http/directory={mirror_directory}",
+        "mirror/http/proxy=",
+        f"mirror/suite={suite}",
+    )
 
 
 def check_limits(line: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import functools
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ MAX_APPEND_BYTES: Final = 2046  # PXELINUX cuts a longer configuration line
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_.+~-]+(/[A-Za-z0-9_.+~-]+)*", re.ASCII)
 _GRUB_START: Final = "grub-start.cfg.j2"
+_MESSAGE: Final = "boot.msg.j2"  # what stands above the prompt
+_PAUSES_S: Final = (4, 8, 12, 16, 24, 32)  # each up to twice as long: three minutes at most
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9_.+~/-]*)?", re.ASCII)
 
 
@@ -30,7 +34,8 @@ class EntryKind(enum.Enum):
     """What an entry does."""
 
     LOCAL = "local"
-    INSTALL = "install"
+    INSTALL = "install"  # an installer's kernel and initrd, for a rescue system too
+    PROGRAM = "program"  # one file that needs no operating system
 
 
 class MenuKind(enum.Enum):
@@ -38,17 +43,32 @@ class MenuKind(enum.Enum):
 
     IPXE = "menu.ipxe.j2"
     PXELINUX = "pxelinux.cfg.j2"
+    LPXELINUX = "lpxelinux.cfg.j2"
     GRUB = "grub.cfg.j2"
+
+    @property
+    def is_for_pcs(self) -> bool:
+        """Whether it runs on x86 processors only."""
+        return self in (MenuKind.PXELINUX, MenuKind.LPXELINUX)
+
+
+@functools.lru_cache(maxsize=256)  # a rack asks for the same files all the time
+def _is_plain(path: str) -> bool:
+    return _PATH.fullmatch(path) is not None and not any(part in (".", "..") for part in path.split("/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuEntry:
-    """One entry. Paths are relative to the boot URL (iPXE) and to the TFTP root (PXELINUX, GRUB)."""
+    """One entry. Paths are relative to the boot URL (iPXE, lpxelinux) and to the TFTP root (PXELINUX, GRUB).
+
+    `efi_path` is what UEFI starts in the place of the kernel, where it needs another file than BIOS does.
+    """
 
     id: str
     title: str
     kind: EntryKind
     kernel_path: str = ""
+    efi_path: str = ""
     initrd_paths: tuple[str, ...] = ()
     kernel_args: str = ""
 
@@ -57,8 +77,8 @@ class MenuEntry:
             raise MenuProblem(f"menu entry id {self.id!r} must be 1 to 32 letters, digits, _ or -")
         if self.kind is EntryKind.LOCAL:
             return
-        for path in (self.kernel_path, *self.initrd_paths):
-            if not _PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")):
+        for path in (self.kernel_path, self.efi_path or self.kernel_path, *self.initrd_paths):
+            if not _is_plain(path):
                 raise MenuProblem(f"menu entry {self.id}: {path!r} is not a plain relative path")
         try:
             check_limits(kernel_line(self.kernel_args))
@@ -117,33 +137,46 @@ def render_menu(kind: MenuKind, menu: Menu, *, boot_url: str, dirs: Sequence[Pat
 
     Raises MenuProblem (unsafe URL, APPEND line too long) and TemplateProblem.
     """
-    root = grub_root(boot_url)
-    text = render_template(kind.value, {"menu": menu, "boot_url": boot_url.rstrip("/"), "root": root}, dirs)
-    if kind is MenuKind.PXELINUX:
+    boot_root, url = grub_root(boot_url), boot_url.rstrip("/")
+    context: dict[str, object] = {
+        "menu": menu,
+        "boot_url": url,
+        "boot_root": boot_root,
+        "base": f"{url}/" if kind is MenuKind.LPXELINUX else "",
+        "pauses_s": retry_pauses(menu.mac),
+        "message": render_template(_MESSAGE, {"menu": menu}, dirs).splitlines() if menu.prompt else [],
+    }
+    text = render_template(kind.value, context, dirs)
+    if kind.is_for_pcs:
         for number, line in enumerate(text.splitlines(), start=1):
             if len(line.encode()) > MAX_APPEND_BYTES:
                 raise MenuProblem(
-                    f"line {number} of the PXELINUX menu has {len(line.encode())} bytes, {MAX_APPEND_BYTES} are read: "
-                    "shorten the kernel arguments"
+                    f"line {number} of the {kind.name} menu has {len(line.encode())} bytes, "
+                    f"{MAX_APPEND_BYTES} are read: shorten the kernel arguments"
                 )
     return text
 
 
-def render_grub_start(*, boot_url: str, dirs: Sequence[Path]) -> str:
+def retry_pauses(mac: MacAddress) -> tuple[int, ...]:
+    """The seconds to wait after each failed download. They grow, and differ per host: a rack that was powered on at
+    once does not come back at once to a server that was too busy.
+    """
+    spread = hashlib.sha256(mac.octets).digest()
+    return tuple(base + byte % base for base, byte in zip(_PAUSES_S, spread, strict=False))
+
+
+def render_grub_start(*, boot_url: str, dirs: Sequence[Path], by_http: bool = False) -> str:
     """The grub.cfg that all hosts share: Debian's signed GRUB looks for no file of the host's own.
 
-    It sends the host to its own menu, at our address: GRUB takes the DHCP server for the boot server.
-    Raises MenuProblem and TemplateProblem.
+    It sends the host to its own menu, at our address: GRUB takes the DHCP server for the boot server. `by_http`: GRUB
+    came by UEFI HTTP Boot, and everything else comes that way too. Raises MenuProblem and TemplateProblem.
     """
-    return render_template(_GRUB_START, {"root": grub_root(boot_url)}, dirs)
+    return render_template(_GRUB_START, {"boot_root": grub_root(boot_url, by_http=by_http)}, dirs)
 
 
-def grub_root(boot_url: str) -> str:
-    """The TFTP server of `http://IP:port` as a device of GRUB: `(tftp,IP)`; raises MenuProblem.
-
-    Not HTTP: GRUB 2.12 knows `Content-Length` in this spelling only, our HTTP server writes it in lower case, and
-    GRUB then waits for ever.
-    """
+def grub_root(boot_url: str, *, by_http: bool = False) -> str:
+    """The boot server as GRUB names it, `tftp,IP` or `http,IP:port`; raises MenuProblem."""
     if not _URL.fullmatch(boot_url):
         raise MenuProblem(f"{boot_url!r} is not a boot URL like http://192.0.2.1:8080")
-    return f"(tftp,{urlsplit(boot_url).hostname})"
+    url = urlsplit(boot_url)
+    return f"http,{url.netloc}" if by_http else f"tftp,{url.hostname}"

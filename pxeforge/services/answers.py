@@ -14,7 +14,7 @@ from pxeforge.render.answers import (
     LateSnippet,
     PowerAction,
 )
-from pxeforge.render.kernel_args import KernelArgsProblem, installer_args
+from pxeforge.render.kernel_args import KernelArgsProblem, installer_args, rescue_preset
 from pxeforge.services.context import Addresses
 from pxeforge.services.problems import Problem
 
@@ -126,10 +126,25 @@ def answers_context(
 
 def kernel_args(parameters: Mapping[str, Any], *, hostname: str, addresses: Addresses, token: str) -> str:
     """The installer's kernel command line; `token` opens the answers. Raises Problem."""
-    p = parameters
+    return _args(parameters, hostname, addresses, answers_url=f"{addresses.boot_url}/answers/{token}")
+
+
+def rescue_args(parameters: Mapping[str, Any], *, hostname: str, addresses: Addresses, suite: str) -> str:
+    """The kernel command line of a rescue system: it fetches no answers and so needs no token. Raises Problem."""
+    mirror_host = parameters["mirror_host"] or f"{addresses.boot_address}:{addresses.boot_port}"
+    directory = parameters["mirror_directory"]
+    preset = rescue_preset(mirror_host=mirror_host, mirror_directory=directory, suite=suite)
+    return _args(parameters, hostname, addresses, preset=preset)
+
+
+def _args(
+    p: Mapping[str, Any], hostname: str, addresses: Addresses, *, answers_url: str | None = None,
+    preset: tuple[str, ...] = (),
+) -> str:  # fmt: skip
     try:
         return installer_args(
-            answers_url=f"{addresses.boot_url}/answers/{token}",
+            answers_url=answers_url,
+            preset=preset,
             hostname=hostname,
             domain=p["domain"] or "internal",
             language=p["language"],

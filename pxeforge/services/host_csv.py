@@ -1,7 +1,8 @@
 """Hosts as a table of a spreadsheet: read all or nothing, written so that no cell is taken for a formula.
 
-Columns: mac (several separated by blanks), name, tags, roles, disk, wipe, loader; only mac must be there. An empty
-cell leaves what is there, `-` clears it; tags and roles become exactly what the cell says.
+Columns: mac (several separated by blanks), name, tags, roles, disk, wipe, loader, address (reserved for the host);
+only mac must be there. An empty cell leaves what is there, `-` clears it; tags and roles become exactly what the cell
+says.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pxeforge.services import hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 
-COLUMNS: Final = ("mac", "name", "tags", "roles", "disk", "wipe", "loader")
+COLUMNS: Final = ("mac", "name", "tags", "roles", "disk", "wipe", "loader", "address")
 _CLEAR: Final = "-"
 _DELIMITERS: Final = ",;\t"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run (CWE-1236)
@@ -167,8 +168,13 @@ def _comparable(view: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "state": view["state"], "macs": sorted(view["macs"]), "name": view["name"], "tags": sorted(view["tags"]),
         "roles": sorted(view["roles"]), "disk": view["settings"].get("disk"), "wipe": view["settings"].get("wipe"),
-        "loader": view["loader"],
+        "loader": view["loader"], "address": _reserved(view),
     }  # fmt: skip
+
+
+def _reserved(view: Mapping[str, Any]) -> str | None:
+    address: str | None = view["settings"].get("network", {}).get("address")
+    return address
 
 
 def _macs(row: Row, *, strict: bool) -> list[MacAddress]:
@@ -205,6 +211,8 @@ def _settings(row: Row) -> dict[str, Any] | None:
     if "wipe" in row.cells:
         cell = row.cells["wipe"]
         settings["wipe"] = None if cell == _CLEAR else _TRUTH.get(cell.lower(), cell.split())
+    if "address" in row.cells:
+        settings["network"] = {"address": None if row.cells["address"] == _CLEAR else row.cells["address"]}
     return settings or None
 
 
@@ -220,7 +228,7 @@ def write_table(views: Iterable[Mapping[str, Any]]) -> str:
         disk, wipe = view["settings"].get("disk"), view["settings"].get("wipe")
         cells = (
             " ".join(view["macs"]), view["name"], " ".join(view["tags"]), " ".join(view["roles"]), disk,
-            _wipe_cell(wipe), view["loader"],
+            _wipe_cell(wipe), view["loader"], _reserved(view),
         )  # fmt: skip
         writer.writerow([_inert(str(cell or "")) for cell in cells])
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Brings Debian's netboot installer into the data directory: every byte checked against the archive's signature.
+"""Brings Debian's netboot installers and boot programs here: every byte checked against the archive's signature.
 
 Chain: InRelease (gpgv) -> Packages.xz (SHA256) -> .deb (Size, SHA256) -> the files a host boots.
 An image is written beside its place and renamed at the end: it is whole or it is not there.
@@ -25,14 +25,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
-import requests
-import requests_unixsocket
 from debian.arfile import ArError
 from debian.deb822 import Packages, Release
 from debian.debfile import DebError, DebFile
 from debian.debian_support import Version
+
+if TYPE_CHECKING:  # who only reads images (every process does) need not carry it
+    import requests
 
 DEBIAN_KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 CONNECT_TIMEOUT_S: Final = 10
@@ -73,37 +74,74 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """A row of the catalogue: where Debian keeps the netboot files of one release."""
+    """A row of the catalogue: the package of one suite and what of it becomes an image."""
 
     suite: str
     package: str
-    folder: str  # the number in the package's paths
     arch: str = "amd64"
+    prefix: str  # the folder inside the package
+    files: Mapping[str, str]  # name below the prefix -> name in the image
+    needed: tuple[str, ...]  # names in the image without which it is of no use
 
     @property
-    def prefix(self) -> str:
-        """The folder of the text installer inside the package."""
-        return f"usr/lib/debian-installer/images/{self.folder}/{self.arch}/text/debian-installer/{self.arch}/"
+    def is_installer(self) -> bool:
+        """Whether hosts can be installed with it; the others are programs that hosts boot."""
+        return "linux" in self.needed
 
+
+_INSTALLER: Final[Mapping[str, str]] = {"linux": "linux", "initrd.gz": "initrd.gz"}
+_LOADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "amd64": {
+        "pxelinux.0": "loaders/pxelinux.0",
+        "boot-screens/ldlinux.c32": "loaders/ldlinux.c32",
+        "boot-screens/libcom32.c32": "loaders/libcom32.c32",
+        "boot-screens/libutil.c32": "loaders/libutil.c32",
+        "boot-screens/vesamenu.c32": "loaders/vesamenu.c32",
+        "bootnetx64.efi": "loaders/bootnetx64.efi",
+        "grubx64.efi": "loaders/grubx64.efi",
+    },
+    "arm64": {"bootnetaa64.efi": "loaders/bootnetaa64.efi", "grubaa64.efi": "loaders/grubaa64.efi"},
+}
+_NEEDED_LOADERS: Final = {
+    "amd64": ("loaders/pxelinux.0", "loaders/ldlinux.c32"),
+    "arm64": ("loaders/bootnetaa64.efi", "loaders/grubaa64.efi"),
+}
+
+
+def _debian(suite: str, release: int, arch: str = "amd64") -> CatalogueEntry:
+    """Debian's text installer. Its `grub/` becomes loaders/grub/ as a whole."""
+    return CatalogueEntry(
+        suite=suite,
+        package=f"debian-installer-{release}-netboot-{arch}",
+        arch=arch,
+        prefix=f"usr/lib/debian-installer/images/{release}/{arch}/text/debian-installer/{arch}/",
+        files={**_INSTALLER, **_LOADERS[arch]},
+        needed=(*_INSTALLER.values(), *_NEEDED_LOADERS[arch]),
+    )
+
+
+_IPXE_FILES: Final = ("undionly.kpxe", "snponly.efi", "ipxe-arm64.efi")
 
 CATALOGUE: Final[Mapping[str, CatalogueEntry]] = {
-    "debian-13": CatalogueEntry(suite="trixie", package="debian-installer-13-netboot-amd64", folder="13"),
-    "debian-12": CatalogueEntry(suite="bookworm", package="debian-installer-12-netboot-amd64", folder="12"),
+    "debian-13": _debian("trixie", 13),
+    "debian-12": _debian("bookworm", 12),
+    "debian-13-arm64": _debian("trixie", 13, "arm64"),
+    "debian-12-arm64": _debian("bookworm", 12, "arm64"),
+    "memtest": CatalogueEntry(
+        suite="trixie",
+        package="memtest86+",
+        prefix="boot/",
+        files={"memtest86+x64.bin": "memtest.bin", "memtest86+x64.efi": "memtest.efi"},
+        needed=("memtest.bin", "memtest.efi"),
+    ),
+    "ipxe": CatalogueEntry(
+        suite="trixie",
+        package="ipxe",
+        prefix="usr/lib/ipxe/",
+        files={name: f"loaders/{name}" for name in _IPXE_FILES},
+        needed=tuple(f"loaders/{name}" for name in _IPXE_FILES),
+    ),
 }
-
-# Name in the package (below the prefix) -> name in the image. `grub/` is taken as a whole to loaders/grub/.
-_WANTED: Final[Mapping[str, str]] = {
-    "linux": "linux",
-    "initrd.gz": "initrd.gz",
-    "pxelinux.0": "loaders/pxelinux.0",
-    "boot-screens/ldlinux.c32": "loaders/ldlinux.c32",
-    "boot-screens/libcom32.c32": "loaders/libcom32.c32",
-    "boot-screens/libutil.c32": "loaders/libutil.c32",
-    "boot-screens/vesamenu.c32": "loaders/vesamenu.c32",
-    "bootnetx64.efi": "loaders/bootnetx64.efi",
-    "grubx64.efi": "loaders/grubx64.efi",
-}
-_NEEDED: Final = ("linux", "initrd.gz", "loaders/pxelinux.0", "loaders/ldlinux.c32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +188,8 @@ class MirrorSource:
 
     def session(self) -> requests.Session:
         """A session that speaks both address forms."""
+        import requests_unixsocket
+
         session: requests.Session = requests_unixsocket.Session()  # type: ignore[no-untyped-call]
         return session
 
@@ -320,7 +360,7 @@ class _Import:
             version=version,
             arch=self.release.arch,
             suite=self.release.suite,
-            kernel_version=_kernel_version(work / "linux") or _built_using_linux(stanza),
+            kernel_version=self._kernel_version(work, stanza),
             imported_at=self.now(),
             files=files,
             sources=sources,
@@ -332,6 +372,9 @@ class _Import:
         deb.unlink(missing_ok=True)
         self.progress(Progress(stage=ImportStage.DONE, note=f"{self.name} {version} imported"))
         return manifest
+
+    def _kernel_version(self, work: Path, stanza: Packages) -> str | None:
+        return (_kernel_version(work / "linux") or _built_using_linux(stanza)) if self.release.is_installer else None
 
     def _verified_release(self, keyring: Path, sources: dict[str, str]) -> Release:
         """InRelease, and only the part of it that the keyring vouches for."""
@@ -367,7 +410,7 @@ class _Import:
 
     def _stanza(self, index: Release, sources: dict[str, str]) -> Packages:
         """The newest stanza of the wanted package in the verified Packages.xz."""
-        name = "main/binary-amd64/Packages.xz"
+        name = f"main/binary-{self.release.arch}/Packages.xz"
         entry = next((item for item in index.get("SHA256", []) if item["name"] == name), None)
         if entry is None:
             raise ImportProblem(f"the mirror's InRelease has no SHA256 of {name}: choose another mirror")
@@ -395,6 +438,8 @@ class _Import:
 
     def _small(self, path: str, target: Path) -> str:
         """Downloads an index as a whole; returns its SHA256."""
+        import requests
+
         hasher = hashlib.sha256()
         size = 0
         with self._get(path, {}) as response, target.open("wb") as out:
@@ -411,6 +456,8 @@ class _Import:
 
     def _get(self, path: str, headers: dict[str, str]) -> requests.Response:
         """An open response with status 200 or 206 (or 416 to a range); everything else is one clear sentence."""
+        import requests
+
         url = self.mirror.url(path)
         headers = {"Accept-Encoding": "identity", **headers}  # we hash what is on the disk of the mirror
         try:
@@ -474,6 +521,8 @@ class _Import:
 
     def _continue(self, path: str, part: Path, size: int) -> str:
         """Fetches what is missing of `part`; returns the SHA256 of the whole. Raises _Broken when it ended early."""
+        import requests
+
         hasher = hashlib.sha256()
         done = 0
         if part.exists():
@@ -528,7 +577,7 @@ class _Import:
                     self.progress(Progress(stage=ImportStage.UNPACK, done_bytes=total, note=target))
         except (DebError, ArError, tarfile.TarError, lzma.LZMAError, EOFError) as error:
             raise ImportProblem(f"{self.release.package} cannot be unpacked ({error}): nothing was imported") from None
-        missing = [name for name in _NEEDED if name not in files]
+        missing = [name for name in self.release.needed if name not in files]
         if missing:
             raise ImportProblem(f"{self.release.package} lacks {', '.join(missing)}: nothing was imported")
         return files
@@ -541,7 +590,8 @@ class _Import:
         if not name.startswith(self.release.prefix) or member.isdir():
             return None
         inner = name.removeprefix(self.release.prefix)
-        target = f"loaders/{inner}" if inner.startswith("grub/") else _WANTED.get(inner)
+        is_grubs = self.release.is_installer and inner.startswith("grub/")
+        target = f"loaders/{inner}" if is_grubs else self.release.files.get(inner)
         if target is not None and not member.isreg():
             raise ImportProblem(f"{member.name} in {self.release.package} is no plain file: nothing was imported")
         return target

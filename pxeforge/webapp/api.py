@@ -12,6 +12,7 @@ from pxeforge.services import (
     blueprints,
     deploys,
     events,
+    explanation,
     host_csv,
     hosts,
     images,
@@ -24,7 +25,10 @@ from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.json_body import json_object
 
-_CALLED = {str: "a text", list: "a list of texts", dict: "an object", bool: "true or false", float: "a number"}
+_CALLED = {
+    str: "a text", list: "a list of texts", dict: "an object", bool: "true or false", float: "a number",
+    int: "a whole number",
+}  # fmt: skip
 _ALSO: dict[type, tuple[type, ...]] = {float: (int, float)}
 
 
@@ -72,12 +76,18 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
 
     @api.post("/hosts/<host>/arm")
     def arm_host(host: str) -> Response:
-        body = _body(profile=str, for_s=float)
+        body = _body(profile=str, boot=str, profiles=list, timeout_s=int, for_s=float)
+        for_s = body.get("for_s", installs.ARMED_FOR_S)
+        if "profiles" in body:
+            timeout_s = body.get("timeout_s", installs.MENU_TIMEOUT_S)
+            names = [str(name) for name in body["profiles"]]
+            return jsonify(installs.arm_menu(ctx, host, profiles=names, timeout_s=timeout_s, for_s=for_s, who=g.who))
+        if "boot" in body:
+            profile = body.get("profile")
+            return jsonify(installs.arm_program(ctx, host, boot=body["boot"], profile=profile, for_s=for_s, who=g.who))
         if "profile" not in body:
             raise Problem("arming needs a profile: see `pxeforge profile list`")
-        return jsonify(
-            installs.arm(ctx, host, profile=body["profile"], for_s=body.get("for_s", installs.ARMED_FOR_S), who=g.who)
-        )
+        return jsonify(installs.arm(ctx, host, profile=body["profile"], for_s=for_s, who=g.who))
 
     @api.post("/hosts/<host>/disarm")
     def disarm_host(host: str) -> Response:
@@ -107,7 +117,7 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
 
     @api.get("/hosts/<host>/explain")
     def explain_host(host: str) -> Response:
-        return jsonify(installs.explain(ctx, host))
+        return jsonify(explanation.explain(ctx, host, firmware=request.args.get("firmware")))
 
     @api.get("/events")
     def recent_events() -> Response:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pxeforge.cli.hosts import duration_s
+from pxeforge.cli.durations import duration_s
 from pxeforge.cli.main import main
 from pxeforge.cli.output import say
 from tests.conftest import KEY, MAC, write_image
@@ -44,8 +44,16 @@ def test_a_host_on_its_way_to_armed(run: Run, tmp_path: Path) -> None:
     told = run("host", "explain", MAC.upper().replace(":", "-"))
     assert "decision  install" in told.output
     assert "d-i netcfg/hostname string n1" in run("render", "n1", "answers").output
+    assert "our ACK from port 4011" in run("host", "explain", "n1", "--firmware", "uefi-x64").output
     timeline = json.loads(run("host", "timeline", "n1", "--json").output)
     assert [event["kind"] for event in timeline][-1] == "arm"
+    menu = run("host", "arm", "n1", "--menu", "--profile", "p", "--timeout", "2m")
+    assert "host n1 is armed for a menu of p until" in menu.output
+    assert "TIMEOUT 1200" in run("render", "n1", "menu.pxelinux").output
+    assert "is armed for rescue until" in run("host", "arm", "n1", "--boot", "rescue", "--profile", "p").output
+    assert "LINUX http://" in run("render", "n1", "menu.lpxelinux").output
+    refused = run("host", "arm", "n1", "--boot", "memtest")
+    assert (refused.exit_code, "pxeforge image import memtest" in refused.stderr) == (1, True)
     assert run("host", "disarm", "n1").output == "host n1 is known\n"
 
 
@@ -73,6 +81,15 @@ def test_a_refusal_is_one_sentence_on_stderr_and_exit_code_1(run: Run, words: tu
 
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     assert run("host", "arm").exit_code == 2
+    for words in (
+        (),
+        ("--menu",),
+        ("--boot", "rescue"),
+        ("--profile", "a", "--profile", "b"),
+        ("--boot", "memtest", "--menu", "--profile", "a"),
+        ("--menu", "--profile", "a", "--timeout", "soon"),
+    ):
+        assert run("host", "arm", "n1", *words).exit_code == 2
     assert run("host", "arm", "x", "--profile", "p", "--for", "soon").exit_code == 2
     assert run("nonsense").exit_code == 2
 

@@ -39,6 +39,8 @@ def test_whoever_is_not_armed_is_never_offered_an_installer(
 def test_a_firmware_whose_processor_cannot_run_the_images_is_left_alone(firmware: Firmware, is_ipxe: bool) -> None:
     host = KnownHost(state=HostState.ARMED, armed_until=100.0)
     decision = decide_boot(request(firmware, is_ipxe=is_ipxe), host, now=0)
-    runs = firmware in (Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64)
+    runs = firmware in (
+        Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64, Firmware.UEFI_ARM64, Firmware.HTTP_ARM64
+    )  # fmt: skip
     assert decision.boot is (Boot.INSTALL if runs else Boot.LOCAL)
     assert runs or firmware.value in decision.reason

@@ -38,3 +38,8 @@ def test_without_arming_no_history_ends_in_an_install(signals: list[Signal]) -> 
         except IllegalSignal:
             continue
     assert state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING)
+
+
+def test_what_nobody_calls_back_from_ends_without_a_failure() -> None:
+    assert advance(HostState.BOOTING, Signal.SERVED) is HostState.KNOWN
+    assert {state for state, signal in NEXT if signal is Signal.SERVED} == {HostState.BOOTING}

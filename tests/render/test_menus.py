@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from pxeforge.render.menus import (
     local_menu,
     render_grub_start,
     render_menu,
+    retry_pauses,
 )
 
 MAC = MacAddress.parse("52:54:00:12:34:56")
@@ -43,6 +46,14 @@ def install(**changes: object) -> MenuEntry:
     return MenuEntry(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def memtest() -> MenuEntry:
+    base = "images/memtest/7.20"
+    return MenuEntry(
+        id="99", title="Test the memory", kind=EntryKind.PROGRAM, kernel_path=f"{base}/memtest.bin",
+        efi_path=f"{base}/memtest.efi",
+    )  # fmt: skip
+
+
 def text_of(kind: MenuKind, menu: Menu) -> str:
     return render_menu(kind, menu, boot_url=URL, dirs=DIRS)
 
@@ -50,10 +61,22 @@ def text_of(kind: MenuKind, menu: Menu) -> str:
 def test_an_armed_host_installs_at_once_by_pxelinux() -> None:
     lines = text_of(MenuKind.PXELINUX, armed_menu("node1", MAC, install())).splitlines()
     assert lines[1:5] == ["DEFAULT 1", "PROMPT 0", "# in 1/10 s", "TIMEOUT 0"]
-    (append,) = [line for line in lines if line.startswith("  APPEND")]
-    assert append == f"  APPEND initrd=images/debian-13/20250803+deb13u7/initrd.gz {ARGS}"
-    assert "  SYSAPPEND 2" in lines
+    at = lines.index("LABEL 1")
+    assert lines[at + 1 : at + 5] == [
+        "  LINUX images/debian-13/20250803+deb13u7/linux",
+        "  INITRD images/debian-13/20250803+deb13u7/initrd.gz",
+        f"  APPEND {ARGS}",
+        "  SYSAPPEND 2",
+    ]
     assert lines[lines.index("LABEL 100") + 1] == "  LOCALBOOT 0"
+
+
+def test_lpxelinux_gets_the_same_with_kernel_and_initrd_by_http() -> None:
+    menu = armed_menu("node1", MAC, install(initrd_paths=("images/a/initrd.gz", "images/a/more.gz")))
+    plain, http = text_of(MenuKind.PXELINUX, menu), text_of(MenuKind.LPXELINUX, menu)
+    assert f"  LINUX {URL}/images/debian-13/20250803+deb13u7/linux" in http.splitlines()
+    assert f"  INITRD {URL}/images/a/initrd.gz,{URL}/images/a/more.gz" in http.splitlines()
+    assert http.replace(f"{URL}/images/", "images/") == plain
 
 
 def test_an_armed_host_installs_at_once_by_ipxe() -> None:
@@ -66,21 +89,52 @@ def test_an_armed_host_installs_at_once_by_ipxe() -> None:
     # In front of '---', and taken from the NIC that netbooted.
     assert kernel.index("BOOTIF=01-${netX/mac:hexhyp}") < kernel.index(" --- ")
     assert f"initrd --name initrd1 {URL}/images/debian-13/20250803+deb13u7/initrd.gz || goto failed_1" in lines
-    assert "menu " not in text
+    assert not any(line.startswith("menu ") for line in lines)
 
 
 def test_an_armed_host_installs_at_once_by_grub() -> None:
     lines = text_of(MenuKind.GRUB, armed_menu("node1", MAC, install())).splitlines()
     assert lines[1:3] == ["set default=entry_1", "set timeout=0"]
-    (linux,) = [line for line in lines if line.startswith("  linux")]
-    words = linux.split()
+    (linux,) = [line for line in lines if line.startswith("    if linux")]
+    words = linux.removeprefix("    if ").removesuffix("; then").split()
     # The server by name: to GRUB the boot server is whoever sent the DHCP lease.
-    assert words[1] == "(tftp,192.0.2.1)/images/debian-13/20250803+deb13u7/linux"
+    assert "set boot_root=tftp,192.0.2.1" in text_of(MenuKind.GRUB, armed_menu("node1", MAC, install()))
+    assert words[1] == "($boot_root)/images/debian-13/20250803+deb13u7/linux"
     assert [word.strip("'") for word in words[2:]] == ["BOOTIF=01-52-54-00-12-34-56", *ARGS.split()]
     assert all(word == f"'{word[1:-1]}'" for word in words[2:])
-    assert "  initrd (tftp,192.0.2.1)/images/debian-13/20250803+deb13u7/initrd.gz" in lines
-    assert lines[lines.index("menuentry '100  Boot from the local disk' --id entry_100 {") + 1 :][:2] == ["  exit", "}"]
-    assert sum("{" in line for line in lines) == lines.count("}") == 2
+    assert "      if initrd ($boot_root)/images/debian-13/20250803+deb13u7/initrd.gz; then boot; fi" in lines
+    local = lines.index("menuentry '100  Boot from the local disk' --id entry_100 {")
+    assert lines[local + 1 : local + 3] == ["  local_disk", "}"]
+
+
+@pytest.mark.skipif(shutil.which("grub-script-check") is None, reason="needs the package grub-common")
+def test_grub_can_read_every_menu(tmp_path: Path) -> None:
+    asking = Menu(host_name="n", mac=MAC, entries=(install(), memtest()), prompt=True, timeout_s=90)
+    for menu in (asking, armed_menu("n", MAC, install()), local_menu("n", MAC)):
+        path = tmp_path / "grub.cfg"
+        path.write_text(text_of(MenuKind.GRUB, menu))
+        done = subprocess.run(["grub-script-check", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_grub_starts_the_loader_on_the_disk_before_it_gives_the_machine_back() -> None:
+    lines = text_of(MenuKind.GRUB, local_menu("n", MAC)).splitlines()
+    local = lines[lines.index("function local_disk {") :]
+    assert "/EFI/debian/shimx64.efi /EFI/BOOT/BOOTX64.EFI" in local[2]
+    assert local[local.index("}") - 1] == "  exit 1"  # an end with success would stop the firmware at its own menu
+
+
+def test_a_program_starts_by_the_file_for_its_firmware() -> None:
+    menu = armed_menu("n", MAC, memtest())
+    pxelinux = text_of(MenuKind.PXELINUX, menu).splitlines()
+    at = pxelinux.index("LABEL 99")
+    assert pxelinux[at + 1 : at + 3] == ["  LINUX images/memtest/7.20/memtest.bin", ""]
+    assert "if chainloader ($boot_root)/images/memtest/7.20/memtest.efi; then boot; fi" in text_of(MenuKind.GRUB, menu)
+    ipxe = text_of(MenuKind.IPXE, menu).splitlines()
+    assert ipxe.index("iseq ${platform} efi && goto efi_99 ||") < ipxe.index(
+        f"kernel {URL}/images/memtest/7.20/memtest.bin || goto failed_99"
+    )
+    assert f"kernel {URL}/images/memtest/7.20/memtest.efi && boot || goto failed_99" in ipxe
 
 
 def test_the_grub_menu_waits_for_ever_or_for_its_time() -> None:
@@ -91,7 +145,9 @@ def test_the_grub_menu_waits_for_ever_or_for_its_time() -> None:
 
 def test_the_shared_grub_file_sends_each_host_to_its_own_menu() -> None:
     text = render_grub_start(boot_url=URL, dirs=DIRS)
-    assert "\nsource (tftp,192.0.2.1)/boot/$net_default_mac/grub.cfg\n" in text
+    assert "set boot_root=tftp,192.0.2.1\nsource ($boot_root)/boot/$net_default_mac/grub.cfg\n" in text
+    by_http = render_grub_start(boot_url=URL, dirs=DIRS, by_http=True)
+    assert "set boot_root=http,192.0.2.1:8080\n" in by_http
     with pytest.raises(MenuProblem, match="not a boot URL"):
         render_grub_start(boot_url="http://x; reboot", dirs=DIRS)
 
@@ -101,12 +157,30 @@ def test_the_ipxe_menu_makes_sure_of_an_address_first() -> None:
     assert lines[3] == "isset ${ip} || dhcp || goto gave_up"
 
 
-def test_ipxe_tries_again_with_a_pause_and_then_goes_on_with_the_next_boot_device() -> None:
+def test_ipxe_tries_again_after_growing_pauses_and_then_boots_the_disk() -> None:
     lines = text_of(MenuKind.IPXE, armed_menu("node1", MAC, install())).splitlines()
-    failed = lines[lines.index(":failed_1") :]
-    assert failed[1:3] == ["inc attempt", "iseq ${attempt} 5 && goto gave_up ||"]
-    assert "sleep 10" in failed
-    assert lines[-1] == "exit"
+    failed, pauses = lines[lines.index(":failed_1") :], retry_pauses(MAC)
+    assert failed[1] == "inc attempt"
+    for number, pause in enumerate(pauses, start=1):
+        assert failed[1 + number] == f"iseq ${{attempt}} {number} && set pause {pause} ||"
+    assert failed[2 + len(pauses)] == f"iseq ${{attempt}} {len(pauses) + 1} && goto gave_up ||"
+    assert "sleep ${pause}" in failed
+    assert lines[-2:] == ["iseq ${platform} efi && exit 1 ||", "sanboot --no-describe --drive 0x80 || exit"]
+
+
+@given(st.binary(min_size=6, max_size=6))
+def test_the_pauses_grow_and_come_to_an_end(octets: bytes) -> None:
+    pauses = retry_pauses(MacAddress(octets))
+    assert all(1 <= pause <= 64 for pause in pauses)
+    assert pauses[0] < pauses[-1]
+    assert sum(pauses) <= 200
+
+
+def test_a_rack_that_failed_at_once_does_not_come_back_at_once() -> None:
+    pauses = [retry_pauses(MacAddress(bytes((2, 0, 0, 0, 0, n)))) for n in range(200)]
+    assert len(set(pauses)) > 190
+    for each in zip(*pauses, strict=True):
+        assert max(each.count(pause) for pause in set(each)) < 100
 
 
 def test_every_ipxe_jump_has_a_label() -> None:
@@ -122,7 +196,8 @@ def test_a_host_that_is_not_armed_boots_its_disk(kind: MenuKind) -> None:
     text = text_of(kind, local_menu("node1", MAC))
     assert "kernel" not in text.lower().replace("# ", "")
     assert "linux" not in text.lower()
-    does = {MenuKind.PXELINUX: "LOCALBOOT 0", MenuKind.IPXE: "goto entry_100", MenuKind.GRUB: "set default=entry_100"}
+    does = {MenuKind.PXELINUX: "LOCALBOOT 0", MenuKind.IPXE: "goto entry_100", MenuKind.GRUB: "set default=entry_100",
+            MenuKind.LPXELINUX: "LOCALBOOT 0"}  # fmt: skip
     assert does[kind] in text
 
 
@@ -130,12 +205,34 @@ def test_a_prompt_shows_numbered_entries_and_takes_the_local_disk_in_time() -> N
     menu = Menu(host_name="node1", mac=MAC, entries=(install(),), timeout_s=90, prompt=True)
     pxelinux = text_of(MenuKind.PXELINUX, menu).splitlines()
     assert pxelinux[1:5] == ["DEFAULT 100", "PROMPT 1", "# in 1/10 s", "TIMEOUT 900"]
-    assert "SAY 1  Install Debian 13" in pxelinux
-    assert "SAY 100  Boot from the local disk" in pxelinux
+    assert "TOTALTIMEOUT 6900" in pxelinux
+    assert "SAY    1  Install Debian 13" in pxelinux
+    assert "SAY  100  Boot from the local disk" in pxelinux
     ipxe = text_of(MenuKind.IPXE, menu).splitlines()
-    assert "set menu-timeout 90000" in ipxe
+    assert "item --key 1 1 1  Install Debian 13" in ipxe
     assert "item 100 100  Boot from the local disk" in ipxe
-    assert any(line.startswith("choose --default 100 --timeout ${menu-timeout}") for line in ipxe)
+    choose = ipxe.index("choose --default 100 --timeout 90000 selected || goto entry_100")
+    assert ipxe[choose + 1] == "goto entry_${selected} || goto entry_100"
+    grub = text_of(MenuKind.GRUB, menu)
+    assert "--id entry_1 --hotkey=1 {" in grub
+    assert "--id entry_100 {" in grub
+
+
+def test_an_ipxe_without_its_menu_command_asks_for_the_number_in_time() -> None:
+    menu = Menu(host_name="node1", mac=MAC, entries=(install(),), timeout_s=90, prompt=True)
+    lines = text_of(MenuKind.IPXE, menu).splitlines()
+    assert next(line for line in lines if line.startswith("menu ")).endswith("|| goto ask")
+    ask = lines[lines.index(":ask") :]
+    assert "echo    1  Install Debian 13" in ask
+    assert "prompt --timeout 90000 Press a key to type a number || goto entry_100" in ask
+    assert "goto entry_${selected} || goto ask" in ask
+
+
+def test_the_words_above_the_prompt_are_the_operators(tmp_path: Path) -> None:
+    (tmp_path / "boot.msg.j2").write_text("Rack 7: ask `Ops`!\n")
+    menu = Menu(host_name="n", mac=MAC, entries=(install(),), timeout_s=9, prompt=True)
+    text = render_menu(MenuKind.PXELINUX, menu, boot_url=URL, dirs=[tmp_path, *DIRS])
+    assert "SAY Rack 7: ask ?Ops??" in text.splitlines()
 
 
 def test_a_line_too_long_for_pxelinux_is_refused() -> None:
@@ -156,6 +253,7 @@ def test_a_line_too_long_for_pxelinux_is_refused() -> None:
         {"kernel_path": "a b"},
         {"initrd_paths": ("a;b",)},
         {"kernel_path": ""},
+        {"efi_path": "../x"},
         {"kernel_args": "a=1\nboot"},
         {"kernel_args": "a=${net0/ip}"},
         {"kernel_args": "a; shell"},

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
 from pxeforge.services.host_csv import BadTable, import_table, read_table, write_table
@@ -70,6 +73,19 @@ def test_an_empty_cell_or_a_missing_column_leaves_and_a_dash_clears(ctx: Context
     }  # fmt: skip
     with pytest.raises(BadTable, match="line 2: name cannot be cleared"):
         load(ctx, HEAD + f"{MAC},-,,,,,\n")
+
+
+def test_a_reserved_address_goes_in_and_out_and_is_for_one_host(ctx: Context) -> None:
+    lan = Subnet(network=IPv4Network("10.77.0.0/24"), first=IPv4Address("10.77.0.50"), last=IPv4Address("10.77.0.60"))
+    ctx = replace(ctx, dhcp="server", subnets=lambda: (lan,))
+    load(ctx, f"mac,name,address\n{MAC},n1,10.77.0.9\n{OTHER},n2,\n")
+    assert hosts.show(ctx, "n1")["settings"] == {"network": {"address": "10.77.0.9"}}
+    table = write_table(hosts.list_hosts(ctx))
+    assert [row["action"] for row in load(ctx, table)] == ["none"] * 2
+    with pytest.raises(BadTable, match=r"line 2: 10\.77\.0\.9 is reserved for host n1"):
+        load(ctx, f"mac,address\n{OTHER},10.77.0.9\n")
+    load(ctx, f"mac,address\n{MAC},-\n{OTHER},10.77.0.9\n")
+    assert hosts.show(ctx, "n1")["settings"] == {}
 
 
 def test_tags_and_roles_become_exactly_what_the_cell_says(ctx: Context) -> None:

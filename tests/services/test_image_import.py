@@ -157,6 +157,7 @@ class FakeMirror:
         packages_sha256: str | None = None,
         package: str = ENTRY.package,
         suite_lines: str = "Suite: stable\nCodename: trixie\n",
+        arch: str = "amd64",
         signer: Key | None = None,
     ) -> None:
         stanza = (
@@ -167,10 +168,10 @@ class FakeMirror:
         )
         packed = lzma.compress(stanza.encode())
         digest = packages_sha256 or hashlib.sha256(packed).hexdigest()
-        release = f"Origin: Test\n{suite_lines}SHA256:\n {digest} {len(packed)} main/binary-amd64/Packages.xz\n"
+        release = f"Origin: Test\n{suite_lines}SHA256:\n {digest} {len(packed)} main/binary-{arch}/Packages.xz\n"
         self.files = {
             "dists/trixie/InRelease": (signer or self.key).clearsign(release),
-            "dists/trixie/main/binary-amd64/Packages.xz": packed,
+            f"dists/trixie/main/binary-{arch}/Packages.xz": packed,
             DEB_PATH: deb,
         }
 
@@ -255,6 +256,41 @@ def test_a_good_import_holds_every_wanted_file_with_its_digest(mirror, tmp_path:
     assert not list((tmp_path / "images").glob(".incoming-*"))
     assert list((tmp_path / "images" / ".downloads").iterdir()) == []
     assert json.loads((image.path / "image.json").read_text())["version"] == image.version
+
+
+def test_an_image_for_arm64_has_a_shim_and_grub_of_its_own(mirror, tmp_path: Path) -> None:
+    fake, source = mirror
+    entry = CATALOGUE["debian-13-arm64"]
+    names = ("linux", "initrd.gz", "bootnetaa64.efi", "grubaa64.efi", "grub/arm64-efi/fs.lst", "pxelinux.0")
+    deb = make_deb({f"./{entry.prefix}{name}": b"arm64 code" * 200 for name in names})
+    fake.publish(deb, package=entry.package, arch="arm64")
+    image = import_debian("debian-13-arm64", data_dir=tmp_path, mirror=source, keyring=fake.key.ring)
+    assert (image.arch, image.kernel_version) == ("arm64", "6.12.1-1")
+    assert set(image.files) == {
+        "linux", "initrd.gz", "loaders/bootnetaa64.efi", "loaders/grubaa64.efi", "loaders/grub/arm64-efi/fs.lst",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("memtest", {"memtest.bin", "memtest.efi"}),
+        ("ipxe", {"loaders/undionly.kpxe", "loaders/snponly.efi", "loaders/ipxe-arm64.efi"}),
+    ],
+)
+def test_programs_are_imported_without_a_kernel(mirror, tmp_path: Path, name: str, files: set[str]) -> None:
+    fake, source = mirror
+    entry = CATALOGUE[name]
+    members = {f"./{entry.prefix}{inside}": b"program" for inside in entry.files}
+    fake.publish(make_deb({**members, f"./{entry.prefix}grub/x.mod": b"x"}), package=entry.package)
+    image = import_debian(name, data_dir=tmp_path, mirror=source, keyring=fake.key.ring)
+    assert set(image.files) == files
+    assert image.kernel_version is None
+    assert not entry.is_installer
+    members.popitem()
+    fake.publish(make_deb(members), package=entry.package, version="99")
+    with pytest.raises(ImportProblem, match="lacks"):
+        import_debian(name, data_dir=tmp_path, mirror=source, keyring=fake.key.ring)
 
 
 def test_a_second_import_of_the_same_version_says_so_and_downloads_no_package(mirror, tmp_path: Path) -> None:
@@ -606,7 +642,9 @@ def test_old_partial_downloads_are_swept_and_young_ones_kept(tmp_path: Path) -> 
 
 
 def test_an_unknown_image_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ImportProblem, match="choose one of debian-12, debian-13"):
+    with pytest.raises(
+        ImportProblem, match="choose one of debian-12, debian-12-arm64, debian-13, debian-13-arm64, ipxe, memtest"
+    ):
         import_debian("plan-9", data_dir=tmp_path, mirror=MirrorSource("http://127.0.0.1:1/debian"))
 
 

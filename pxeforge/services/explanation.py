@@ -1,0 +1,262 @@
+"""What a host would get if it netbooted now, byte for byte: its packets, files and texts, and why each of them."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from pxeforge.domain.boot import Boot, BootDecision, BootRequest, KnownHost, LoaderChoice, decide_boot
+from pxeforge.domain.firmware import Firmware, architecture_of
+from pxeforge.domain.lifecycle import HostState
+from pxeforge.domain.mac import MacAddress
+from pxeforge.protocol.dhcp import proxy
+from pxeforge.protocol.dhcp.authority import Authority
+from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
+from pxeforge.protocol.dhcp.client import classify
+from pxeforge.protocol.dhcp.exchange import BINL_PORT, CLIENT_PORT, DHCP_PORT, Answer, Arrival, Ignored, Reply
+from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, MessageType, Op, Option
+from pxeforge.services import hosts, installs, loaders
+from pxeforge.services.context import Context
+from pxeforge.services.leases import StoredLeases
+from pxeforge.services.problems import Problem
+from pxeforge.services.reservations import StoredNetworks
+
+_ADDRESSES: Final = frozenset({1, 3, 6, 28, 42, 50, 54})
+_TEXTS: Final = frozenset({12, 15, 60, 66, 67})
+_SECONDS: Final = frozenset({51, 58, 59})
+_ASKED: Final = bytes((1, 3, 6, 12, 15, 42, 43, 54, 60, 66, 67, 97, 119, 121))
+_SCRIPTS: Final = ("answers", "early", "disks", "late")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One packet or file, in the order in which the host meets them. `hex` and `decoded`: packets only."""
+
+    title: str
+    reason: str
+    decoded: tuple[str, ...] = ()
+    hex: str = ""
+    text: str = ""
+
+
+def explain(ctx: Context, text: str, *, firmware: str | None = None) -> dict[str, Any]:
+    """`firmware`: as if it had this one; else the one it was seen with, else BIOS. Moves nothing; raises Problem."""
+    with ctx.database.read() as session:
+        host = hosts.find(session, text)
+        mac, uuid_text = MacAddress.parse(host.nics[0].mac), host.uuid
+        seen = Firmware(host.firmware) if host.firmware else Firmware.BIOS
+        loader = LoaderChoice(host.loader)
+        known = KnownHost(state=HostState(host.state), armed_until=host.armed_until, loader=loader)
+    asked = _firmware(firmware) if firmware else seen
+    machine = _Machine(ctx, text, mac, asked, known, uuid_text)
+    decision, steps = machine.netboots()
+    files = {}
+    if decision.boot is Boot.INSTALL:
+        scripts = _SCRIPTS if installs.has_answers(ctx, text) else ()
+        files = {what: installs.preview(ctx, text, what=what) for what in (*machine.menus, *scripts)}
+    return {
+        "firmware": asked.value, "decision": decision.boot.value, "reason": decision.reason, "loader": loader.value,
+        "steps": [asdict(step) for step in steps], "files": files,
+    }  # fmt: skip
+
+
+def _firmware(text: str) -> Firmware:
+    try:
+        return Firmware(text)
+    except ValueError:
+        choices = ", ".join(one.value for one in Firmware if architecture_of(one) is not None)
+        raise Problem(f"{text!r} is no firmware: choose one of {choices}") from None
+
+
+class _Machine:
+    """The host as it would behave, asking the code that serves."""
+
+    def __init__(
+        self, ctx: Context, text: str, mac: MacAddress, firmware: Firmware, known: KnownHost, uuid_text: str | None
+    ) -> None:
+        self._ctx, self._text, self._mac, self._firmware, self._known = ctx, text, mac, firmware, known
+        self._uuid = uuid.UUID(uuid_text) if uuid_text else uuid.UUID(int=int.from_bytes(mac.octets))
+        self._ours = IPv4Address(ctx.addresses.boot_address)
+        self._files: BootFiles = loaders.boot_files(ctx.data_dir, ctx.addresses.boot_port)
+        self._authority: Authority | None = None
+        if ctx.dhcp == "server":
+            self._authority = Authority(ctx.subnets(), StoredLeases(ctx).load(), StoredNetworks(ctx))
+        self.menus: list[str] = []
+
+    def netboots(self) -> tuple[BootDecision, list[Step]]:
+        decision, steps, file = self._talks(is_ipxe=False)
+        if file is None:
+            return decision, steps
+        steps += self._loads(file)
+        name = file.rpartition("/")[2]
+        if name in loaders.IPXE_NAMES:
+            _, more, menu = self._talks(is_ipxe=True)
+            steps += more
+            file = menu or file
+        if file.endswith("menu.ipxe"):
+            steps += self._shows_menu("menu", file, "iPXE runs what the DHCP reply names")
+        return decision, steps
+
+    # ------------------------------------------------------------------ packets
+
+    def _talks(self, *, is_ipxe: bool) -> tuple[BootDecision, list[Step], str | None]:
+        """One DHCP exchange: the decision, its packets and the boot file."""
+        who = "iPXE" if is_ipxe else self._firmware.value
+        discover = self._message(MessageType.DISCOVER, is_ipxe)
+        steps = [_packet(f"{who}: DISCOVER", "what a firmware of this kind sends (an example)", discover)]
+        request = classify(discover)
+        if isinstance(request, Ignored):
+            raise Problem(f"a host with {self._firmware.value} firmware does not netboot: choose another --firmware")
+        decision = decide_boot(request, self._known, self._ctx.clock())
+        if self._ctx.dhcp == "off":
+            steps.append(Step(title="no answer", reason="DHCP is off: the site's server must name the boot file"))
+            return decision, steps, choose_boot_file(request, decision, self._files, self._ours)
+        offer = self._answer(discover, DHCP_PORT, request, decision)
+        if isinstance(offer, Ignored):
+            steps.append(Step(title="silence", reason=f"{offer.reason}: the site's DHCP server alone answers"))
+            return decision, steps, None
+        steps += _replies(offer, decision.reason)
+        steps += self._goes_on(offer, request, decision, is_ipxe)
+        return decision, steps, choose_boot_file(request, decision, self._files, self._ours)
+
+    def _goes_on(self, offer: Answer, request: BootRequest, decision: BootDecision, is_ipxe: bool) -> list[Step]:
+        """The REQUEST that follows our offer, and its ACK: to us as the DHCP server, or to port 4011."""
+        [reply] = offer.replies
+        if self._authority is not None:
+            port = DHCP_PORT
+            more: Mapping[int, bytes] = {
+                Option.REQUESTED_ADDRESS: reply.message.yiaddr.packed,
+                Option.SERVER_ID: self._ours.packed,
+            }
+            self._authority = Authority(
+                self._ctx.subnets(), [*StoredLeases(self._ctx).load(), *offer.leases], StoredNetworks(self._ctx)
+            )
+        elif not reply.message.file and Option.BOOT_FILE not in reply.message.options:
+            port, more = BINL_PORT, {}
+        else:
+            return []
+        asking = self._message(MessageType.REQUEST, is_ipxe, more)
+        ack = self._answer(asking, port, request, decision)
+        step = _packet(f"REQUEST to port {port}", "the firmware takes up the offer", asking)
+        return [step] if isinstance(ack, Ignored) else [step, *_replies(ack, decision.reason)]
+
+    def _answer(
+        self, message: DhcpMessage, port: int, request: BootRequest, decision: BootDecision
+    ) -> Answer | Ignored:
+        arrival = Arrival(our_address=self._ours, port=port, peer=(str(ANY), CLIENT_PORT), now=self._ctx.clock())
+        if self._authority is not None and port == DHCP_PORT:
+            return self._authority.answer(message, arrival, self._files, request, decision)
+        return proxy.answer(message, arrival, request, decision, self._files)
+
+    def _message(self, kind: MessageType, is_ipxe: bool, more: Mapping[int, bytes] | None = None) -> DhcpMessage:
+        number = architecture_of(self._firmware)
+        if number is None:
+            raise Problem(f"nothing is known of {self._firmware.value} firmware: choose another --firmware")
+        kindred = "HTTPClient" if self._firmware.is_http and not is_ipxe else "PXEClient"
+        options: dict[int, bytes] = {
+            Option.MESSAGE_TYPE: bytes((kind,)),
+            Option.MAX_SIZE: (1472).to_bytes(2),
+            Option.PARAMETERS: _ASKED,
+            Option.CLIENT_UUID: b"\0" + self._uuid.bytes,
+            Option.ARCHITECTURE: number.to_bytes(2),
+            Option.VENDOR_CLASS: f"{kindred}:Arch:{number:05}:UNDI:003016".encode(),
+            **(more or {}),
+        }
+        if is_ipxe:
+            options[Option.USER_CLASS] = b"iPXE"
+        xid = zlib.crc32(self._mac.octets)
+        return DhcpMessage(op=Op.REQUEST, xid=xid, chaddr=self._mac.octets, flags=0x8000, options=options)
+
+    # ------------------------------------------------------------------ files
+
+    def _loads(self, file: str) -> list[Step]:
+        """The boot file and what it asks for by itself until it has its menu."""
+        name = file.rpartition("/")[2]
+        why = f"{self._firmware.value} firmware, loader {self._known.loader.value}"
+        if name == "menu.ipxe":
+            return []
+        steps = [self._file(file, why)]
+        own = f"boot/{self._mac.dashed}/"
+        if name == "pxelinux.0":
+            steps.append(self._file("ldlinux.c32", "the second part of PXELINUX"))
+            name = f"pxelinux.cfg/01-{self._mac.dashed}"
+            steps += self._shows_menu("menu.pxelinux", name, "PXELINUX looks for a menu by MAC")
+        elif file.endswith(loaders.LPXELINUX):
+            folder = f"{own}{loaders.LPXELINUX.rpartition('/')[0]}/"
+            steps.append(self._file(f"{folder}ldlinux.c32", "the second part of lpxelinux"))
+            name = f"{folder}pxelinux.cfg/01-{self._mac.dashed}"
+            steps += self._shows_menu("menu.lpxelinux", name, "lpxelinux looks for a menu by MAC")
+        elif name in loaders.GRUB_PREFIXES:
+            second = {shim: grub for grub, shim in loaders.SHIM_OF.items() if grub != shim}[name]
+            folder, by_http = file.removesuffix(name), "://" in file
+            root = f"{self._ctx.addresses.boot_url}/" if by_http else ""
+            start = loaders.grub_start_by_http(self._ctx) if by_http else installs.grub_start(self._ctx)
+            steps.append(self._file(f"{folder}{second}", "shim starts the GRUB beside it"))
+            steps.append(Step(
+                title=_title(f"{root}{loaders.GRUB_PREFIXES[name]}grub.cfg"), text=start,
+                reason="the same for all hosts: Debian's GRUB has this name built in",
+            ))  # fmt: skip
+            mac = self._mac if by_http else self._mac.dashed
+            steps += self._shows_menu("menu.grub", f"{root}boot/{mac}/grub.cfg", "the host's own menu")
+        return steps
+
+    def _file(self, name: str, reason: str) -> Step:
+        own = loaders.own_name(name)
+        path = loaders.loader_file(self._ctx, name.rpartition("/")[2] if "://" in name else own[1] if own else name, "")
+        size = f"{path}, {path.stat().st_size} bytes" if path is not None else "NOT HERE: import an image that has it"
+        return Step(title=_title(name), reason=f"{reason} ({size})")
+
+    def _shows_menu(self, what: str, name: str, reason: str) -> list[Step]:
+        self.menus.append(what)
+        text = installs.preview(self._ctx, self._text, what=what)
+        return [Step(title=_title(name), reason=reason, text=text)]
+
+
+def _title(name: str) -> str:
+    return f"{'HTTP' if '://' in name else 'TFTP'} {name}"
+
+
+def _replies(answer: Answer, reason: str) -> list[Step]:
+    return [_packet(f"our {_to(reply)}", f"{answer.what}: {reason}", reply.message, reply) for reply in answer.replies]
+
+
+def _to(reply: Reply) -> str:
+    kind = reply.message.message_type
+    address, port = reply.destination
+    return f"{kind.name if kind else 'reply'} from port {reply.source_port} to {address}:{port}"
+
+
+def _packet(title: str, reason: str, message: DhcpMessage, reply: Reply | None = None) -> Step:
+    data = reply.datagram() if reply is not None else message.encode()
+    return Step(title=title, reason=reason, decoded=tuple(_decoded(DhcpMessage.parse(data))), hex=data.hex())
+
+
+def _decoded(message: DhcpMessage) -> list[str]:
+    """The fields and options of a packet, one per line; empty fields are left out."""
+    lines = [f"xid {message.xid:08x}, flags {message.flags:04x}, chaddr {message.chaddr.hex(':')}"]
+    for name in ("ciaddr", "yiaddr", "siaddr", "giaddr"):
+        if getattr(message, name) != ANY:
+            lines.append(f"{name} {getattr(message, name)}")
+    lines += [f"{name} {value.decode('latin-1')}" for name in ("sname", "file") if (value := getattr(message, name))]
+    return lines + [f"option {_option(code, value)}" for code, value in message.options.items()]
+
+
+def _option(code: int, value: bytes) -> str:
+    name = Option(code).name.lower().replace("_", " ") if code in set(Option) else "unknown"
+    if code == Option.MESSAGE_TYPE and len(value) == 1 and value[0] in set(MessageType):
+        shown = MessageType(value[0]).name
+    elif code in _ADDRESSES and value and len(value) % 4 == 0:
+        shown = ", ".join(str(IPv4Address(value[at : at + 4])) for at in range(0, len(value), 4))
+    elif code in _SECONDS and len(value) == 4:
+        shown = f"{int.from_bytes(value)} s"
+    elif code in _TEXTS and value.isascii():
+        shown = value.decode()
+    elif code == Option.ARCHITECTURE:
+        shown = ", ".join(str(int.from_bytes(value[at : at + 2])) for at in range(0, len(value) - 1, 2))
+    else:
+        shown = value.hex(" ")
+    return f"{code} ({name}) {shown}"
