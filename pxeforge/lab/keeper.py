@@ -9,28 +9,31 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pxeforge.domain.mac import MacAddress
+from pxeforge.lab.dhcp_relay import relaying
 from pxeforge.lab.mirror import apt_mirrors
 from pxeforge.lab.newer_qemu import find_qemu
-from pxeforge.lab.rack import Rack, remove_stale
+from pxeforge.lab.rack import Branch, Rack, remove_stale
 from pxeforge.lab.relay import Relay, serving
-from pxeforge.lab.site_dhcp import SiteDhcp
+from pxeforge.lab.site_dhcp import Brand, Pool, SiteDhcp
 from pxeforge.lab.udebs import LEAN_CHOICE, fill, udebs_dir_from_environment
 from pxeforge.services.context import write_whole
 
 IMAGE = "debian-13"
 SUITE = "trixie"
-RANGE = (50, 90)  # host numbers of the rack's subnet that are leased
+NO_SITE = "none"  # pxeforge is the DHCP server itself
 STATUS = "lab.json"
 SERVE_PID = "serve.pid"
 
@@ -40,7 +43,21 @@ def lab_mac(number: int) -> MacAddress:
     return MacAddress(bytes([0x52, 0x54, 0x00, 0x77, number // 256, number % 256]))
 
 
-def keep(folder: Path, *, hosts: int, beside: str, admin_port: int, name: str, cache: Path) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a lab is to have; see `Lab.up`."""
+
+    hosts: int
+    beside: str  # a Brand's value or NO_SITE
+    behind_relay: bool
+    images: tuple[str, ...]
+    installs: bool
+    admin_port: int
+    name: str
+    seed: Path | None = None  # a data directory with the images: made the first time, copied from then on
+
+
+def keep(folder: Path, plan: Plan, cache: Path) -> None:
     """Builds everything, writes `lab.json`, waits for SIGTERM. Raises what the parts raise, with their sentence."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,28 +65,38 @@ def keep(folder: Path, *, hosts: int, beside: str, admin_port: int, name: str, c
     folder.mkdir(parents=True, exist_ok=True)
     status = folder / STATUS
     status.unlink(missing_ok=True)
-    remove_stale(f"{name}-")
+    remove_stale(f"{plan.name}-")
     say(f"QEMU: {'.'.join(map(str, find_qemu(cache).version))}")
     with contextlib.ExitStack() as stack:
         relay_socket = stack.enter_context(_relay(folder, cache))
         upstream = f"http+unix://{quote(str(relay_socket), safe='')}/debian"
-        image = _import_image(folder / "data", upstream)
-        mode, kernel_args = _fill_udebs(folder / "overlay", image)
-        rack = stack.enter_context(Rack(name))
-        taps = {number: rack.add_tap(number) for number in range(1, hosts + 1)}
-        site = None
-        if beside == "dnsmasq":
-            site = SiteDhcp(rack.add_site(), folder)
-            site.start()
-            stack.callback(site.stop)
-        server = stack.enter_context(_Server(rack, folder, upstream, server_mode=site is None))
-        url = stack.enter_context(_way_in(rack, folder, admin_port))
+        (folder / "overlay").mkdir(parents=True, exist_ok=True)
+        imported = _images(folder / "data", plan, upstream)
+        mode, kernel_args = _fill_udebs(folder / "overlay", imported[0]) if plan.installs else ("not looked at", [])
+        rack = stack.enter_context(Rack(plan.name))
+        site = rack.add_site() if plan.beside != NO_SITE else None
+        branch = rack.add_branch() if plan.behind_relay else None
+        wire = branch or rack
+        taps = {number: wire.add_tap(number) for number in range(1, plan.hosts + 1)}
+        if site is not None:
+            subnet = branch.subnet if branch is not None else None
+            stack.enter_context(SiteDhcp(site, folder, brand=Brand(plan.beside), subnet=subnet))
+        if branch is not None:
+            helpers = [rack.address, *([site.address] if site is not None else [])]
+            stack.enter_context(relaying(branch, helpers, folder))
+        leases = None if site is not None else wire
+        server = stack.enter_context(_Server(rack, folder, upstream, leases=leases))
+        url = stack.enter_context(_way_in(rack, folder, plan.admin_port))
         facts: dict[str, Any] = {
             "pid": os.getpid(), "namespace": rack.name, "address": str(rack.address), "data_dir": str(folder / "data"),
-            "admin_url": url, "admin_user": "admin", "admin_password": server.admin_password, "beside": beside,
+            "admin_url": url, "admin_user": "admin", "admin_password": server.admin_password,
+            "beside": plan.beside, "behind_relay": plan.behind_relay, "images": list(plan.images),
             "udebs": mode, "installer_args": kernel_args, "cache": str(cache),
             "hosts": [
-                {"number": n, "mac": str(lab_mac(n)), "tap": tap, "disk": str(folder / f"host{n}.img")}
+                {
+                    "number": n, "mac": str(lab_mac(n)), "tap": tap, "namespace": wire.name,
+                    "disk": str(folder / f"host{n}.img"),
+                }
                 for n, tap in taps.items()
             ],
         }  # fmt: skip
@@ -96,7 +123,24 @@ def _relay(folder: Path, cache: Path) -> Iterator[Path]:
         yield path
 
 
-def _import_image(data_dir: Path, upstream: str) -> Path:
+def _images(data_dir: Path, plan: Plan, upstream: str) -> list[Path]:
+    """The images' folders, imported or from the seed: an import takes a minute of a busy processor."""
+    if plan.seed is None:
+        return [_import_image(data_dir, name, upstream) for name in plan.images]
+    if not all((plan.seed / "images" / name).is_dir() for name in plan.images):
+        shutil.rmtree(plan.seed, ignore_errors=True)
+        for name in plan.images:
+            _import_image(plan.seed, name, upstream)
+    if not data_dir.exists():
+        shutil.copytree(plan.seed, data_dir)
+    return [_newest(data_dir, name) for name in plan.images]
+
+
+def _newest(data_dir: Path, name: str) -> Path:
+    return sorted((data_dir / "images" / name).glob("*/image.json"))[-1].parent
+
+
+def _import_image(data_dir: Path, name: str, upstream: str) -> Path:
     """Imports over the relay, as an operator would; returns the image's folder."""
     command = [
         sys.executable,
@@ -106,17 +150,16 @@ def _import_image(data_dir: Path, upstream: str) -> Path:
         str(data_dir),
         "image",
         "import",
-        IMAGE,
+        name,
         "--mirror",
         upstream,
     ]
     subprocess.run(command, check=True, stdout=sys.stdout, stderr=sys.stderr)
-    return sorted((data_dir / "images" / IMAGE).glob("*/image.json"))[-1].parent
+    return _newest(data_dir, name)
 
 
 def _fill_udebs(overlay: Path, image: Path) -> tuple[str, list[str]]:
     """What the mirror lacks is laid over it; says loudly when nothing helps."""
-    overlay.mkdir(parents=True, exist_ok=True)
     result = fill(
         apt_mirrors()["debian"],
         udebs_dir_from_environment(SUITE),
@@ -133,11 +176,9 @@ def _fill_udebs(overlay: Path, image: Path) -> tuple[str, list[str]]:
 class _Server:
     """`pxeforge serve` in the namespace; started again when it was killed, as systemd would."""
 
-    def __init__(self, rack: Rack, folder: Path, upstream: str, *, server_mode: bool) -> None:
-        net = rack.subnet
-        mode = (
-            ["--dhcp", "server", "--range", f"{net[RANGE[0]]}-{net[RANGE[1]]}"] if server_mode else ["--dhcp", "proxy"]
-        )
+    def __init__(self, rack: Rack, folder: Path, upstream: str, *, leases: Rack | Branch | None) -> None:
+        """`leases`: whose addresses it lends; None: proxy mode."""
+        mode = ["--dhcp", "proxy"] if leases is None else ["--dhcp", "server", *_lent(leases, folder)]
         self._command = [
             sys.executable, "-m", "pxeforge", "serve", "--data-dir", str(folder / "data"), "--interface", rack.bridge,
             *mode, "--mirror", upstream, "--domain", "lab",
@@ -177,6 +218,17 @@ class _Server:
         return said
 
 
+def _lent(wire: Rack | Branch, folder: Path) -> list[str]:
+    """Addresses of our own wire are named by a flag, those of a network behind a relay by a table."""
+    pool = Pool(wire.subnet, wire.address)
+    if isinstance(wire, Rack):
+        return ["--range", f"{pool.first}-{pool.last}"]
+    table = {"network": pool.subnet, "range": f"{pool.first}-{pool.last}", "router": pool.router}
+    config = folder / "pxeforge.toml"
+    config.write_text("[[subnets]]\n" + "".join(f'{key} = "{value}"\n' for key, value in table.items()))
+    return ["--config", str(config)]
+
+
 def _remembered_password(folder: Path, said: str) -> str:
     """A lab that comes up again on its data directory has the password it had at first."""
     path = folder / "admin-password"
@@ -211,15 +263,21 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--hosts", type=int, default=1)
-    parser.add_argument("--beside", choices=("none", "dnsmasq"), default="none")
+    parser.add_argument("--beside", choices=(NO_SITE, *(brand.value for brand in Brand)), default=NO_SITE)
+    parser.add_argument("--behind-relay", action="store_true")
+    parser.add_argument("--image", action="append", dest="images")
+    parser.add_argument("--seed", type=Path)
+    parser.add_argument("--no-installs", action="store_false", dest="installs")
     parser.add_argument("--admin-port", type=int, default=8443)
     parser.add_argument("--name", default="pxeforge-lab")
     options = parser.parse_args()
     try:
-        keep(
-            options.dir.resolve(), hosts=options.hosts, beside=options.beside, admin_port=options.admin_port,
-            name=options.name, cache=options.cache.resolve(),
+        plan = Plan(
+            hosts=options.hosts, beside=options.beside, behind_relay=options.behind_relay, installs=options.installs,
+            images=tuple(options.images or (IMAGE,)), admin_port=options.admin_port, name=options.name,
+            seed=options.seed,
         )  # fmt: skip
+        keep(options.dir.resolve(), plan, options.cache.resolve())
     except Exception as problem:
         sys.stdout.flush()
         say(f"the lab did not come up: {problem}")

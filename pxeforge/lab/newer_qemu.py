@@ -5,14 +5,15 @@ Measured with booting d-i's kernel and 800 forks on one vCPU: QEMU 10 needs less
 
 from __future__ import annotations
 
+import enum
 import fcntl
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pxeforge.lab.mirror import NoMirror, debian_mirror
@@ -20,12 +21,33 @@ from pxeforge.lab.mirror import NoMirror, debian_mirror
 PROGRAM = "qemu-system-x86_64"
 GOOD_ENOUGH = 9  # major version
 SUITE = "trixie"
-_PACKAGES = "qemu-system-x86,ipxe-qemu,seabios"
 _VERSION = re.compile(r"version (\d+)\.(\d+)(?:\.(\d+))?")
 
 
 class QemuMissing(Exception):
     """There is no QEMU to use; the message says what to install."""
+
+
+class Processor(enum.Enum):
+    """What is emulated; the value is Debian's name of the architecture."""
+
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+
+
+@dataclass(frozen=True, slots=True)
+class _Flavour:
+    """The QEMU of a processor: its program, Debian's packages, the folder they are unpacked to."""
+
+    program: str
+    packages: tuple[str, ...]  # the first one is QEMU's own
+    folder: str
+
+
+_FLAVOURS = {
+    Processor.AMD64: _Flavour(PROGRAM, ("qemu-system-x86", "ipxe-qemu", "seabios"), f"qemu-{SUITE}"),
+    Processor.ARM64: _Flavour("qemu-system-aarch64", ("qemu-system-arm", "ipxe-qemu"), f"qemu-{SUITE}-arm64"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +56,24 @@ class Qemu:
 
     command: tuple[str, ...]
     version: tuple[int, ...]
+    root: Path | None = None  # None: it is this computer's own
 
 
-def find_qemu(cache_dir: Path) -> Qemu:
+def find_qemu(cache_dir: Path, processor: Processor = Processor.AMD64) -> Qemu:
     """The host's QEMU if new enough, else trixie's from cache_dir (installed there once, about 1 GB and a minute).
 
     Falls back to the host's own with a warning on stderr; raises QemuMissing when the host has none either.
     """
-    own = shutil.which(PROGRAM)
+    flavour = _FLAVOURS[processor]
+    own = shutil.which(flavour.program)
     host = asked((own,)) if own else None
     if host and host.version[0] >= GOOD_ENOUGH:
         return host
     try:
-        return installed(cache_dir)
+        return installed(cache_dir, processor)
     except (QemuMissing, NoMirror) as error:
         if host is None:
-            raise QemuMissing(f"no QEMU: install qemu-system-x86 ({error})") from error
+            raise QemuMissing(f"no QEMU: install {flavour.packages[0]} ({error})") from error
         version = ".".join(map(str, host.version))
         print(f"warning: using the slow QEMU {version} of this host: {error}", file=sys.stderr)
         return host
@@ -72,17 +96,18 @@ def asked(command: tuple[str, ...]) -> Qemu:
     return Qemu(command, version_of(said))
 
 
-def installed(cache_dir: Path) -> Qemu:
+def installed(cache_dir: Path, processor: Processor) -> Qemu:
     """trixie's QEMU below cache_dir, put there by debootstrap the first time; raises QemuMissing, NoMirror."""
+    flavour = _FLAVOURS[processor]
     cache_dir.mkdir(parents=True, exist_ok=True)
-    root = cache_dir / f"qemu-{SUITE}"
+    root = cache_dir / flavour.folder
     with _alone(cache_dir / "qemu.lock"):
         if not root.exists():
-            _debootstrap(root)
-    return asked(command_in(root))
+            _debootstrap(root, flavour.packages)
+    return replace(asked(command_in(root, flavour.program)), root=root)
 
 
-def command_in(root: Path) -> tuple[str, ...]:
+def command_in(root: Path, program: str = PROGRAM) -> tuple[str, ...]:
     """How to run the root's QEMU on a host with an older C library: by the root's own loader and libraries."""
     usr = root / "usr"
     libraries = usr / "lib/x86_64-linux-gnu"
@@ -93,12 +118,12 @@ def command_in(root: Path) -> tuple[str, ...]:
         str(root / "lib64/ld-linux-x86-64.so.2"),
         "--library-path",
         str(libraries),
-        str(usr / "bin" / PROGRAM),
+        str(usr / "bin" / program),
         *(word for folder in data for word in ("-L", str(folder))),
     )
 
 
-def _debootstrap(root: Path) -> None:
+def _debootstrap(root: Path, packages: Sequence[str]) -> None:
     """Builds it aside and gives it its name at the end: there is a whole root or none."""
     if not shutil.which("debootstrap"):
         raise QemuMissing("debootstrap is not installed")
@@ -106,7 +131,7 @@ def _debootstrap(root: Path) -> None:
     _clear(part)
     print(f"installing QEMU of {SUITE} into {root} (once, about a minute) ...", file=sys.stderr, flush=True)
     done = subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", SUITE, str(part), debian_mirror()],
+        ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(part), debian_mirror()],
         capture_output=True,
         text=True,
         check=False,

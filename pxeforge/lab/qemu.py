@@ -14,16 +14,39 @@ from pathlib import Path
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.lab import qmp
-from pxeforge.lab.rack import Rack, stop
+from pxeforge.lab.newer_qemu import Processor
+from pxeforge.lab.rack import Namespace, stop
 
 # No keyboard controller and no SATA: d-i then installs no keyboard packages and probes no empty ports. -nodefaults
 # leaves the display out as well: with bochs graphics d-i makes the initramfs once more at the end.
 _MACHINE = "q35,i8042=off,sata=off"
+_ARM_MACHINE = "virt"
+# No pointer authentication, which takes most of the time when it is emulated.
+_ARM_CPU = "cortex-a72"
 _OVMF = Path("/usr/share/OVMF")  # Debian's package ovmf
+_AAVMF = Path("/usr/share/AAVMF")  # Debian's package qemu-efi-aarch64
+_KNOWN = (Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64, Firmware.UEFI_ARM64, Firmware.HTTP_ARM64)
+_ARM = (Firmware.UEFI_ARM64, Firmware.HTTP_ARM64)
 
 
 class MachineError(Exception):
     """QEMU did not start or ended in an unexpected way; the message shows what it said."""
+
+
+def processor_of(firmware: Firmware) -> Processor:
+    """Which QEMU a machine with this firmware needs."""
+    return Processor.ARM64 if firmware in _ARM else Processor.AMD64
+
+
+def flash_files(firmware: Firmware, *, secure_boot: bool = False) -> tuple[Path, ...]:
+    """Code and fresh variables of a UEFI firmware, from Debian's packages; nothing for BIOS, which QEMU brings."""
+    if not firmware.is_uefi:
+        return ()
+    if firmware in _ARM:
+        return _AAVMF / "AAVMF_CODE.fd", _AAVMF / "AAVMF_VARS.fd"
+    if secure_boot:
+        return _OVMF / "OVMF_CODE_4M.secboot.fd", _OVMF / "OVMF_VARS_4M.ms.fd"
+    return _OVMF / "OVMF_CODE_4M.fd", _OVMF / "OVMF_VARS_4M.fd"
 
 
 def make_disk(path: Path, size_gb: int = 8) -> None:
@@ -40,13 +63,13 @@ class Machine:
     `qemu` is the command that find_qemu returns. TCG with one vCPU: a second one makes emulation slower.
     """
 
-    rack: Rack
+    rack: Namespace  # where its tap is
     tap: str
     mac: MacAddress
     disk: Path
     qemu: Sequence[str]
     memory_mb: int = 1536
-    firmware: Firmware = Firmware.BIOS  # UEFI_X64: its PXE; HTTP_X64: the same firmware, which boots by HTTP only
+    firmware: Firmware = Firmware.BIOS  # UEFI_…: its PXE; HTTP_…: the same firmware, which boots by HTTP only
     secure_boot: bool = False  # enforced, with the keys that PCs are sold with
     uuid: uuids.UUID = field(default_factory=uuids.uuid4)
     serial: str = "LAB0001"
@@ -57,10 +80,11 @@ class Machine:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.firmware not in (Firmware.BIOS, Firmware.UEFI_X64, Firmware.HTTP_X64):
-            raise MachineError(f"the lab has no {self.firmware.value} machines yet: use {Firmware.BIOS.value}")
-        if self.secure_boot and not self.firmware.is_uefi:
-            raise MachineError("only UEFI has Secure Boot: choose firmware uefi-x64 or http-x64")
+        if self.firmware not in _KNOWN:
+            choices = ", ".join(one.value for one in _KNOWN)
+            raise MachineError(f"the lab has no {self.firmware.value} machines: use one of {choices}")
+        if self.secure_boot and (not self.firmware.is_uefi or self.firmware in _ARM):
+            raise MachineError("only UEFI x64 has Secure Boot in the lab: choose firmware uefi-x64 or http-x64")
 
     @property
     def console(self) -> Path:
@@ -99,13 +123,14 @@ class Machine:
         }
         # A comma inside a value of a QEMU option is written twice.
         smbios = ",".join(f"{key}={_quoted(value)}" for key, value in identity.items())
-        smm = ",smm=on" if self.secure_boot else ""
+        arm = self.firmware in _ARM
+        board = _ARM_MACHINE if arm else _MACHINE + (",smm=on" if self.secure_boot else "")
         # Without its option ROM, which is iPXE, the NIC is driven by UEFI's own PXE and HTTP drivers.
         rom = ",romfile=" if self.firmware.is_uefi else ""
         return [
             *self.qemu,
-            *("-name", _quoted(self.serial), "-machine", _MACHINE + smm, *self._flash()),
-            *("-accel", "tcg", "-cpu", "max", "-smp", "1"),
+            *("-name", _quoted(self.serial), "-machine", board, *self._flash()),
+            *("-accel", "tcg", "-cpu", _ARM_CPU if arm else "max", "-smp", "1"),
             *("-m", str(self.memory_mb), "-display", "none", "-monitor", "none", "-nodefaults"),
             *("-smbios", f"type=1,{smbios}", "-device", "virtio-rng-pci"),
             *("-drive", f"file={_quoted(self.disk)},if=none,id=disk,format=raw,cache=unsafe,discard=unmap"),
@@ -118,10 +143,10 @@ class Machine:
         ]
 
     def _flash(self) -> list[str]:
-        if not self.firmware.is_uefi:
+        files = flash_files(self.firmware, secure_boot=self.secure_boot)
+        if not files:
             return []
-        flash = "if=pflash,format=raw"
-        code = _OVMF / ("OVMF_CODE_4M.secboot.fd" if self.secure_boot else "OVMF_CODE_4M.fd")
+        flash, code = "if=pflash,format=raw", files[0]
         words = ["-drive", f"{flash},readonly=on,file={code}", "-drive", f"{flash},file={_quoted(self.variables)}"]
         if self.secure_boot:
             words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
@@ -131,11 +156,13 @@ class Machine:
         return words
 
     def _make_variables(self) -> None:
-        if self.firmware.is_uefi:
-            source = _OVMF / ("OVMF_VARS_4M.ms.fd" if self.secure_boot else "OVMF_VARS_4M.fd")
-            if not source.is_file():
-                raise MachineError(f"there is no {source}: install the package ovmf")
-            shutil.copyfile(source, self.variables)
+        files = flash_files(self.firmware, secure_boot=self.secure_boot)
+        missing = [path for path in files if not path.is_file()]
+        if missing:
+            package = "qemu-efi-aarch64" if self.firmware in _ARM else "ovmf"
+            raise MachineError(f"there is no {missing[0]}: install the package {package}")
+        if files:
+            shutil.copyfile(files[1], self.variables)
 
     def start(self) -> None:
         """Powers it on; raises MachineError when it runs already or QEMU ends within its first moments."""

@@ -1,4 +1,7 @@
-"""A rack: one network namespace with a bridge, taps for machines and sites (further namespaces) on the same wire."""
+"""A rack: one network namespace with a bridge, taps for machines and sites (further namespaces) on the same wire.
+
+A branch is a second network with machines of its own, behind a router on the rack's wire.
+"""
 
 from __future__ import annotations
 
@@ -173,22 +176,45 @@ class Site(Namespace):
         self.address, self.subnet, self.interface = address, subnet, "eth0"
 
 
-class Rack(Namespace):
-    """`with Rack("e2e") as rack:` makes the namespace `e2e-xxxxxx` with bridge br0 at the subnet's first address."""
+class _Wire(Namespace):
+    """A namespace with a bridge that machines are plugged into; it has the subnet's first address."""
 
-    def __init__(self, name: str, subnet: str = "10.77.0.0/24") -> None:
-        super().__init__(f"{name}-{secrets.token_hex(3)}")
+    def __init__(self, name: str, subnet: str) -> None:
+        super().__init__(name)
         self.subnet = ipaddress.IPv4Network(subnet)
         self.address = self.subnet[1]
         self.bridge = BRIDGE
-        self._sites: list[Site] = []
+
+    def create(self) -> None:
+        super().create()
+        self.ip("link", "add", BRIDGE, "type", "bridge")
+        self.ip("addr", "add", f"{self.address}/{self.subnet.prefixlen}", "dev", BRIDGE)
+        self.ip("link", "set", BRIDGE, "up")
+
+    def add_tap(self, number: int) -> str:
+        """Adds `tap<number>` to the bridge and returns its name."""
+        tap = f"tap{number}"
+        self.ip("tuntap", "add", tap, "mode", "tap")
+        self.ip("link", "set", tap, "master", BRIDGE, "up")
+        return tap
+
+
+class Branch(_Wire):
+    """The network behind a router: the router's namespace, whose `interface` is on the rack's wire."""
+
+    interface = "eth0"
+
+
+class Rack(_Wire):
+    """`with Rack("e2e") as rack:` makes the namespace `e2e-xxxxxx` with bridge br0 at the subnet's first address."""
+
+    def __init__(self, name: str, subnet: str = "10.77.0.0/24") -> None:
+        super().__init__(f"{name}-{secrets.token_hex(3)}", subnet)
+        self._neighbours: list[Site | Branch] = []
 
     def __enter__(self) -> Rack:
         try:
             self.create()
-            self.ip("link", "add", BRIDGE, "type", "bridge")
-            self.ip("addr", "add", f"{self.address}/{self.subnet.prefixlen}", "dev", BRIDGE)
-            self.ip("link", "set", BRIDGE, "up")
         except BaseException:
             self.remove()
             raise
@@ -200,26 +226,35 @@ class Rack(Namespace):
         self.remove()
 
     def remove(self) -> None:
-        for site in self._sites:
-            site.remove()
-        self._sites.clear()
+        for neighbour in self._neighbours:
+            neighbour.remove()
+        self._neighbours.clear()
         super().remove()
-
-    def add_tap(self, number: int) -> str:
-        """Adds `tap<number>` to the bridge and returns its name."""
-        tap = f"tap{number}"
-        self.ip("tuntap", "add", tap, "mode", "tap")
-        self.ip("link", "set", tap, "master", BRIDGE, "up")
-        return tap
 
     def add_site(self, name: str = "site", host_number: int = 2) -> Site:
         """Joins a second namespace to the bridge by a veth pair; it gets the subnet's address number host_number."""
         site = Site(f"{self.name}-{name}", self.subnet[host_number], self.subnet)
-        self._sites.append(site)
-        site.create()
-        port = f"veth{len(self._sites)}"
-        self.ip("link", "add", port, "type", "veth", "peer", "name", site.interface, "netns", site.name)
-        self.ip("link", "set", port, "master", BRIDGE, "up")
-        site.ip("addr", "add", f"{site.address}/{self.subnet.prefixlen}", "dev", site.interface)
-        site.ip("link", "set", site.interface, "up")
+        self._join(site, site.interface, site.address)
         return site
+
+    def add_branch(self, subnet: str = "10.78.0.0/24", host_number: int = 3) -> Branch:
+        """A second network and the router to it, which has our address number host_number; who is on our wire by now
+        learns the way. Broadcasts do not pass: DHCP needs a relay there.
+        """
+        branch = Branch(f"{self.name}-branch", subnet)
+        uplink = self.subnet[host_number]
+        sites = list(self._neighbours)
+        self._join(branch, branch.interface, uplink)
+        branch.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+        for neighbour in (self, *sites):
+            neighbour.ip("route", "add", str(branch.subnet), "via", str(uplink))
+        return branch
+
+    def _join(self, neighbour: Site | Branch, interface: str, address: ipaddress.IPv4Address) -> None:
+        self._neighbours.append(neighbour)
+        neighbour.create()
+        port = f"veth{len(self._neighbours)}"
+        self.ip("link", "add", port, "type", "veth", "peer", "name", interface, "netns", neighbour.name)
+        self.ip("link", "set", port, "master", BRIDGE, "up")
+        neighbour.ip("addr", "add", f"{address}/{self.subnet.prefixlen}", "dev", interface)
+        neighbour.ip("link", "set", interface, "up")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +19,12 @@ from typing import Any
 
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import load_settings
+from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
-from pxeforge.lab.keeper import SERVE_PID, STATUS
+from pxeforge.lab.keeper import IMAGE, SERVE_PID, STATUS
 from pxeforge.lab.newer_qemu import find_qemu
-from pxeforge.lab.qemu import Machine, make_disk
-from pxeforge.lab.rack import Rack
+from pxeforge.lab.qemu import Machine, make_disk, processor_of
+from pxeforge.lab.rack import Namespace, Rack
 from pxeforge.services import deploys, events, hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound
@@ -28,8 +32,17 @@ from pxeforge.services.problems import NotFound
 _START_LIMIT_S = 900.0
 
 
+# What a keeper says when the mirror or the computer, and not pxeforge, is at fault.
+_WORLD = ("does not answer", "Temporary failure", "timed out", "Connection reset", "debootstrap could not install")
+
+
 class LabProblem(Exception):
     """The lab is not up, or did something unexpected; the message says what was seen."""
+
+
+def is_worlds_fault(problem: LabProblem) -> bool:
+    """Whether trying again may help."""
+    return any(words in str(problem) for words in _WORLD)
 
 
 @dataclass(frozen=True)
@@ -42,9 +55,15 @@ class Lab:
     @classmethod
     def up(
         cls, folder: Path, *, cache: Path, hosts: int = 1, beside: str = "none", admin_port: int = 8443,
-        name: str = "pxeforge-lab",
+        name: str = "pxeforge-lab", behind_relay: bool = False, images: Sequence[str] = (IMAGE,), installs: bool = True,
+        seed: Path | None = None,
     ) -> Lab:  # fmt: skip
-        """Starts a keeper in the background and waits until all is up; raises LabProblem with the keeper's words."""
+        """Starts a keeper in the background and waits until all is up; raises LabProblem with the keeper's words.
+
+        `behind_relay`: the machines are in a network behind a router. `installs` False: kernels will start, but
+        nothing is installed, so that the mirror need not be complete. `seed`: where labs that come after one another
+        share their images.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / STATUS).exists():
             Lab.attached(folder).down()
@@ -52,6 +71,9 @@ class Lab:
         command = [
             sys.executable, "-m", "pxeforge.lab.keeper", "--dir", str(folder), "--cache", str(cache),
             "--hosts", str(hosts), "--beside", beside, "--admin-port", str(admin_port), "--name", name,
+            *(word for image in images for word in ("--image", image)),
+            *(("--behind-relay",) if behind_relay else ()), *(() if installs else ("--no-installs",)),
+            *(("--seed", str(seed)) if seed is not None else ()),
         ]  # fmt: skip
         with log.open("wb") as stream:
             keeper = subprocess.Popen(
@@ -83,6 +105,13 @@ class Lab:
                 raise LabProblem(f"the lab's keeper (pid {pid}) does not end")
             time.sleep(0.2)
         (self.folder / STATUS).unlink(missing_ok=True)
+
+    @classmethod
+    def clear(cls, folder: Path) -> None:
+        """Ends a lab that may still run in the folder, and removes the folder."""
+        with contextlib.suppress(LabProblem):
+            cls.attached(folder).down()
+        shutil.rmtree(folder, ignore_errors=True)
 
     def kill_server(self) -> None:
         """kill -9 of `pxeforge serve`, as a power cut would; the keeper starts it again. Returns when it is back."""
@@ -122,16 +151,20 @@ class Lab:
         rack.name = str(self.facts["namespace"])
         return rack
 
-    def machine(self, number: int, *, fresh_disk: bool = False, disk_gb: int = 8) -> Machine:
+    def machine(
+        self, number: int, *, fresh_disk: bool = False, disk_gb: int = 8, firmware: Firmware = Firmware.BIOS,
+        secure_boot: bool = False,
+    ) -> Machine:  # fmt: skip
         """Machine `number` with its MAC and its own stable UUID and serial; `fresh_disk` gives it an empty disk."""
         entry = next(host for host in self.facts["hosts"] if host["number"] == number)
         disk = Path(entry["disk"])
         if fresh_disk or not disk.exists():
             make_disk(disk, disk_gb)
         return Machine(
-            rack=self.rack(), tap=entry["tap"], mac=MacAddress.parse(entry["mac"]), disk=disk,
-            qemu=find_qemu(Path(self.facts["cache"])).command, serial=f"LAB{number:04d}",
-            uuid=uuid.uuid5(uuid.NAMESPACE_OID, f"pxeforge lab host {number}"),
+            rack=Namespace(entry["namespace"]), tap=entry["tap"], mac=MacAddress.parse(entry["mac"]), disk=disk,
+            qemu=find_qemu(Path(self.facts["cache"]), processor_of(firmware)).command, serial=f"LAB{number:04d}",
+            uuid=uuid.uuid5(uuid.NAMESPACE_OID, f"pxeforge lab host {number}"), firmware=firmware,
+            secure_boot=secure_boot,
         )  # fmt: skip
 
     @cached_property

@@ -1,117 +1,142 @@
-"""UEFI firmware as PCs have it (OVMF), from power-on to the answers: every boot file is fetched, d-i's kernel runs."""
+"""Real firmware, from power-on to its own kernel: the cells of the firmware matrix that every change must keep green.
+
+Two columns, beside dnsmasq and in server mode, each with one lab and two machines at a time; some machines run on
+until they have fetched their answers. `make matrix` runs all cells.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pxeforge.domain.firmware import Firmware
-from pxeforge.lab.journey import HOST, PROFILE, Journey
+from pxeforge.lab.journey import PROFILE, Journey
+from pxeforge.lab.matrix import COLUMNS, ROWS, Outcome
+from pxeforge.lab.matrix_run import SPARE, Matrix, Ran
 from pxeforge.lab.session import Lab
-from tests.e2e.conftest import LabMaker
+from tests.e2e.conftest import CACHE, ROOT
 
-LIMIT_S = 300  # on a busy machine; alone it takes a minute and a half
+NAMES = ("ipxe", "pxelinux", "ovmf", "ovmf-http", "secure-boot", "secure-http")
+UNTIL: Mapping[str, Mapping[str, str]] = {
+    "server": {"secure-boot": "answers_fetched", "ovmf-http": "answers_fetched", "secure-http": "answers_fetched"},
+    "dnsmasq": {"ovmf": "answers_fetched", "ovmf-http": "answers_fetched", "pxelinux": "early"},
+}
+BEGAN = time.monotonic()
 pytestmark = [
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a virtual rack needs root (network namespaces)"),
     pytest.mark.skipif(not Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists(), reason="the package ovmf is missing"),
+    pytest.mark.skipif(not Path("/usr/lib/ipxe/snponly.efi").exists(), reason="the package ipxe is missing"),
 ]
-needs_ipxe = pytest.mark.skipif(not Path("/usr/lib/ipxe/snponly.efi").exists(), reason="the package ipxe is missing")
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - BEGAN:7.1f} s] {text}", flush=True)
 
 
 @dataclass(frozen=True)
-class Rack:
-    """A lab whose host is known, named and has a profile."""
+class Booted:
+    """A column's lab, and a way to its cells; all of them are run when the first one is asked for."""
 
     lab: Lab
-    journey: Journey
+    cells: Callable[[], Mapping[str, Ran]]
 
-    def boots_into_the_installer(self, firmware: Firmware, loader: str, *, secure_boot: bool = False) -> Boot:
-        """Arms the host, powers it on and waits for its answers; the machine is off again at the end."""
-        self.lab.pxeforge("host", "set", HOST, "--loader", loader)
-        self.lab.pxeforge("host", "arm", HOST, "--profile", PROFILE)
-        machine = replace(self.lab.machine(1, fresh_disk=True), firmware=firmware, secure_boot=secure_boot)
-        began, known = time.monotonic(), len(self.lab.timeline(HOST))
+    def ran(self, row: str) -> Ran:
+        """The cell, which must be green."""
+        ran = self.cells()[row]
+        assert ran.cell.outcome is Outcome.GREEN, f"{ran.cell.words()}\n{ran.seen.console[-800:]}"
+        return ran
+
+    def sent(self, row: str, source: str | None = None) -> str:
+        return "\n".join(self.ran(row).seen.told(source))
+
+
+def booted(name: str) -> Iterator[Booted]:
+    column = next(column for column in COLUMNS if column.name == name)
+    rows = [row for row in ROWS if row.name in NAMES]
+    matrix = Matrix(folder=ROOT / "firmware", cache=CACHE, say=say, jobs=2, until=UNTIL[name])
+    with matrix.lab(column, rows) as lab:
+        yield Booted(lab, cache(lambda: {ran.cell.row: ran for ran in matrix.run_column(lab, column, rows)}))
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Booted]:
+    yield from booted("dnsmasq")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Booted]:
+    yield from booted("server")
+
+
+class TestBesideDnsmasq:
+    def test_an_unknown_machine_meets_silence_and_is_discovered(self, proxy: Booted) -> None:
+        journey = Journey(proxy.lab, say, number=SPARE)
         try:
-            machine.start()
-            while not (boot := Boot(self.lab.timeline(HOST)[known:], machine.console_text())).has_answers:
-                assert machine.is_running, machine.console_text()[-800:]
-                assert time.monotonic() - began < LIMIT_S, f"{boot.messages} {machine.console_text()[-800:]}"
-                time.sleep(2)
+            journey.discover()
         finally:
-            machine.power_off()
-            self.lab.pxeforge("host", "disarm", HOST)
-        print(f"{firmware.value}, {loader}: answers after {time.monotonic() - began:.0f} s", *boot.messages, sep="\n  ")
-        return boot
+            journey.machine.power_off()
+        events = proxy.lab.timeline(journey.mac)
+        assert any("silence" in event["message"] for event in events)
+        assert not any(event["kind"] in ("leased", "menu_fetched", "dhcp_answered") for event in events)
+
+    @pytest.mark.parametrize("row", NAMES)
+    def test_a_machine_fetches_its_own_menu_and_starts_its_kernel(self, proxy: Booted, row: str) -> None:
+        assert not proxy.ran(row).seen.has("leased")
+
+    def test_pxelinux_and_the_installer_come_by_tftp(self, proxy: Booted) -> None:
+        events = proxy.ran("pxelinux").seen.events
+        sent = [event["message"] for event in events if event["kind"] == "tftp_sent"]
+        for name in ("pxelinux.0", "ldlinux.c32", "linux", "initrd.gz"):
+            assert any(name in message for message in sent), f"{name} was not sent by TFTP: {sent}"
+        assert any(event["kind"] == "menu_fetched" and event["source"] == "tftp" for event in events)
+
+    def test_shim_and_grub_find_their_files_here(self, proxy: Booted) -> None:
+        said = proxy.sent("ovmf")
+        assert "to be continued on port 4011" in said
+        assert "grub menu fetched" in said
+
+    def test_http_boot_installs_by_ipxe(self, proxy: Booted) -> None:
+        assert "proxy OFFER, boot URL http://" in proxy.sent("ovmf-http")
+        assert "ipxe menu fetched" in proxy.sent("ovmf-http", "http")
+
+    def test_leases_came_from_the_sites_server_only(self, proxy: Booted) -> None:
+        proxy.cells()
+        assert "DHCPACK" in (proxy.lab.folder / "site-dhcp.log").read_text()
+        for row in NAMES:
+            assert not any(event["kind"] == "leased" for event in proxy.lab.timeline(row))
+        assert proxy.lab.json("profile", "show", PROFILE)["image"] == PROFILE
 
 
-@dataclass(frozen=True)
-class Boot:
-    """What one boot left in the timeline and on the console."""
+class TestServerMode:
+    @pytest.mark.parametrize("row", NAMES)
+    def test_a_machine_fetches_its_own_menu_and_starts_its_kernel(self, server: Booted, row: str) -> None:
+        assert server.ran(row).seen.kernel_runs
+        assert any(event["kind"] == "leased" for event in server.lab.timeline(row))
 
-    events: list[dict[str, Any]]
-    console: str
+    def test_secure_boot_installs_by_shim_and_grub(self, server: Booted) -> None:
+        sent = server.sent("secure-boot", "tftp")
+        for name in ("bootnetx64.efi", "grubx64.efi", "/linux", "/initrd.gz"):
+            assert name in sent
+        assert "grub menu fetched" in sent
+        assert "secureboot: Secure boot enabled" in server.ran("secure-boot").seen.console
 
-    @property
-    def messages(self) -> list[str]:
-        return [str(event["message"]) for event in self.events]
+    def test_http_boot_with_secure_boot_installs_by_shim_and_grub(self, server: Booted) -> None:
+        said = server.sent("secure-http")
+        assert "/bootnetx64.efi" in said
+        assert "grub menu fetched" in said
+        assert "linux fetched" in server.sent("secure-http", "http")
+        sent = server.sent("secure-http", "tftp")
+        assert "boot/" not in sent
+        assert "images/" not in sent
+        assert "secureboot: Secure boot enabled" in server.ran("secure-http").seen.console
 
-    @property
-    def has_answers(self) -> bool:
-        return any(event["kind"] == "answers_fetched" for event in self.events)
-
-    def sent(self, source: str) -> str:
-        return "\n".join(str(event["message"]) for event in self.events if event["source"] == source)
-
-
-def rack_of(lab: Lab) -> Rack:
-    lab.pxeforge("host", "add", "--mac", str(lab.machine(1, fresh_disk=True).mac), "--name", HOST)
-    journey = Journey(lab, lambda _: None)
-    journey.arm()
-    lab.pxeforge("host", "disarm", HOST)
-    return Rack(lab, journey)
-
-
-@pytest.fixture(scope="module")
-def server(make_lab: LabMaker) -> Rack:
-    return rack_of(make_lab("firmware-server"))
-
-
-@pytest.fixture(scope="module")
-def proxy(make_lab: LabMaker) -> Rack:
-    return rack_of(make_lab("firmware-proxy", beside="dnsmasq"))
-
-
-def test_secure_boot_installs_by_shim_and_grub(server: Rack) -> None:
-    boot = server.boots_into_the_installer(Firmware.UEFI_X64, "auto", secure_boot=True)
-    sent = boot.sent("tftp")
-    for name in ("bootnetx64.efi", "grubx64.efi", "/linux", "/initrd.gz"):
-        assert name in sent
-    assert "grub menu fetched" in sent
-    assert "secureboot: Secure boot enabled" in boot.console
-
-
-@needs_ipxe
-def test_http_boot_installs_by_ipxe(server: Rack) -> None:
-    boot = server.boots_into_the_installer(Firmware.HTTP_X64, "auto")
-    assert "ipxe menu fetched" in boot.sent("http")
-    assert "linux fetched" in boot.sent("http")
-    assert "boot/" not in boot.sent("tftp")
-
-
-def test_beside_dnsmasq_shim_and_grub_find_their_files_here(proxy: Rack) -> None:
-    boot = proxy.boots_into_the_installer(Firmware.UEFI_X64, "auto")
-    said = "\n".join(boot.messages)
-    assert "to be continued on port 4011" in said
-    assert "grub menu fetched" in said
-    assert not any(event["kind"] == "leased" for event in boot.events)
-
-
-@needs_ipxe
-def test_beside_dnsmasq_http_boot_installs_by_ipxe(proxy: Rack) -> None:
-    boot = proxy.boots_into_the_installer(Firmware.HTTP_X64, "auto")
-    assert "proxy OFFER, boot URL http://" in "\n".join(boot.messages)
-    assert "ipxe menu fetched" in boot.sent("http")
+    def test_http_boot_installs_by_ipxe(self, server: Booted) -> None:
+        assert "ipxe menu fetched" in server.sent("ovmf-http", "http")
+        assert "linux fetched" in server.sent("ovmf-http", "http")
+        assert "boot/" not in server.sent("ovmf-http", "tftp")

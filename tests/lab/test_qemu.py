@@ -8,8 +8,8 @@ import pytest
 
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
-from pxeforge.lab.newer_qemu import QemuMissing, asked, version_of
-from pxeforge.lab.qemu import Machine, MachineError, make_disk
+from pxeforge.lab.newer_qemu import Processor, QemuMissing, asked, version_of
+from pxeforge.lab.qemu import Machine, MachineError, make_disk, processor_of
 from pxeforge.lab.rack import Rack
 
 
@@ -54,10 +54,11 @@ def test_a_machine_that_was_not_started_is_off_and_says_nothing(tmp_path: Path) 
 
 
 def test_firmware_without_a_machine_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="uefi-arm64"):
-        machine(tmp_path, firmware=Firmware.UEFI_ARM64)
-    with pytest.raises(MachineError, match="only UEFI"):
-        machine(tmp_path, secure_boot=True)
+    with pytest.raises(MachineError, match="no uefi-ia32 machines"):
+        machine(tmp_path, firmware=Firmware.UEFI_IA32)
+    for firmware in (Firmware.BIOS, Firmware.UEFI_ARM64):
+        with pytest.raises(MachineError, match="only UEFI x64"):
+            machine(tmp_path, firmware=firmware, secure_boot=True)
 
 
 def test_a_uefi_machine_has_flash_of_its_own_and_no_option_rom(tmp_path: Path) -> None:
@@ -74,6 +75,23 @@ def test_secure_boot_is_guarded_by_the_machine(tmp_path: Path) -> None:
     assert "smm=on" in option(command, "-machine")
     assert "secboot" in option(command, "-drive", "readonly=on")
     assert option(command, "-global") == "driver=cfi.pflash01,property=secure,value=on"
+
+
+def test_an_arm64_machine_has_a_board_and_flash_of_its_own(tmp_path: Path) -> None:
+    command = machine(tmp_path, firmware=Firmware.UEFI_ARM64).command()
+    assert option(command, "-machine") == "virt"
+    assert "AAVMF" in option(command, "-drive", "readonly=on")
+    assert option(command, "-drive", "n1.vars").endswith("n1.vars")
+    assert option(command, "-device", "virtio-net-pci").endswith(",romfile=")
+    assert processor_of(Firmware.UEFI_ARM64) is Processor.ARM64
+    assert processor_of(Firmware.BIOS) is processor_of(Firmware.HTTP_X64) is Processor.AMD64
+
+
+def test_firmware_that_is_not_installed_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for firmware, package in ((Firmware.UEFI_X64, "ovmf"), (Firmware.UEFI_ARM64, "qemu-efi-aarch64")):
+        monkeypatch.setattr(f"pxeforge.lab.qemu.{'_OVMF' if package == 'ovmf' else '_AAVMF'}", tmp_path)
+        with pytest.raises(MachineError, match=f"install the package {package}"):
+            machine(tmp_path, firmware=firmware).start()
 
 
 def test_a_machine_for_http_boot_has_no_pxe(tmp_path: Path) -> None:

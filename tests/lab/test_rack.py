@@ -79,6 +79,33 @@ def test_a_site_and_the_rack_hear_each_other(rack: Rack) -> None:
     assert site.run([sys.executable, "-c", ask]).stdout == "b'hello' 10.77.0.2\n"
 
 
+def test_a_branch_is_reached_through_its_router(rack: Rack) -> None:
+    site = rack.add_site()
+    branch = rack.add_branch()
+    assert branch.add_tap(1) == "tap1"
+    # A machine of the branch: one more namespace whose way out is the router's address on the branch.
+    branch.ip("link", "add", "client0", "type", "veth", "peer", "name", "client1")
+    client = rack_module.Namespace(f"{branch.name}-client")
+    client.create()
+    try:
+        branch.ip("link", "set", "client1", "master", branch.bridge, "up")
+        branch.ip("link", "set", "client0", "netns", client.name)
+        client.ip("addr", "add", "10.78.0.50/24", "dev", "client0")
+        client.ip("link", "set", "client0", "up")
+        client.ip("route", "add", "default", "via", "10.78.0.1")
+        for near in (rack, site):
+            listen = (
+                "import socket; s=socket.create_server(('', 7000)); print('up', flush=True); s.accept()[0].send(b'hi')"
+            )
+            server = near.popen([sys.executable, "-c", listen], stdout=subprocess.PIPE)
+            assert server.stdout
+            assert server.stdout.readline() == b"up\n"
+            ask = f"import socket; print(socket.create_connection(('{near.address}', 7000), 10).recv(9))"
+            assert client.run([sys.executable, "-c", ask]).stdout == "b'hi'\n"
+    finally:
+        client.remove()
+
+
 def test_two_racks_of_one_name_stand_side_by_side(rack: Rack) -> None:
     with Rack("test") as other:
         assert other.name != rack.name
