@@ -1,150 +1,113 @@
-"""`python -m bench`: measures pxeforge beside dnsmasq and nginx and prints a table. Needs root; about two minutes."""
+"""`python -m bench`: measures pxeforge beside its peers and prints tables. Needs root; about ten minutes."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.compiled import CannotBench, compiled
-from bench.scene import (
-    DNSMASQ,
-    HTTP_PORT,
-    IMAGE,
-    LARGE,
-    NGINX,
-    NGINX_PORT,
-    OURS,
-    SMALL,
-    Scene,
-    make_network,
-    write_files,
-)
-from bench.table import Row, markdown
+from bench import files
+from bench.boot import measure_boot
+from bench.compiled import CannotBench
+from bench.dhcp import measure_exchanges
+from bench.growth import measure_growth
+from bench.scene import Scene, make_wires
+from bench.storm import measure_storm
+from bench.table import Growth, Row, growth_markdown, markdown
 
 _INSIDE = "PXEFORGE_BENCH_NAMESPACE"
-_SPARE_S = 30.0  # what a load generator may need beyond its seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """A row to be: the load generator's words (`{address}` is the server) and how much longer than others it runs."""
-
-    name: str
-    title: str
-    program: str
-    words: str
-    ours: str
-    theirs: str
-    peer: str
-    least: float
-    longer: float = 1.0
-
-
-_TFTP = f"-a {{address}} -p 69 -n {IMAGE}/{SMALL} -s 10.99.1 -b 1468"
-_HTTP = f"-a {{address}} -u /{IMAGE}/{LARGE} -c 16"
-MEASURES = (
-    Measure(
-        name="tftp-window", title="TFTP, 16 clients, blksize 1468, windowsize 16, 2 MB file", program="tftp_load",
-        words=f"{_TFTP} -c 16 -w 16", ours=OURS, theirs=DNSMASQ, peer="dnsmasq", least=2.5,
-    ),
-    Measure(
-        name="tftp-lockstep", title="TFTP, 64 clients in lockstep, blksize 1468, 2 MB file", program="tftp_load",
-        words=f"{_TFTP} -c 64 -w 1", ours=OURS, theirs=DNSMASQ, peer="dnsmasq", least=1.0,
-    ),
-    Measure(
-        name="tftp-loss", title="TFTP, 16 clients, windowsize 16, 2 % of all blocks lost", program="tftp_load",
-        words=f"{_TFTP} -c 16 -w 16 -l 0.02", ours=OURS, theirs=DNSMASQ, peer="dnsmasq", least=1.0, longer=2.5,
-    ),
-    Measure(
-        name="http", title="HTTP, 16 clients, 40 MB file", program="http_load",
-        words=_HTTP, ours=f"{OURS} -p {HTTP_PORT}", theirs=f"{NGINX} -p {NGINX_PORT}", peer="nginx", least=1.0,
-    ),
-)  # fmt: skip
+_MEMORY = Path("/dev/shm")
+_NAMES = (*files.NAMES, "dhcp", "boot", "storm", "growth")
+_FLEETS = 3  # rounds of the rows that need a new fleet and a new server each time
 
 
 def main() -> int:
     options = _options()
     if os.geteuid() != 0:
-        return _say("the measurement makes a network namespace: run it as root")
+        return _say("the measurement makes network namespaces: run it as root")
     if _INSIDE not in os.environ:
-        # In a namespace of its own nothing of this computer's network is touched, and nothing is left behind.
+        # In namespaces of its own nothing of this computer's network is touched, and nothing is left behind.
         os.environ[_INSIDE] = "1"
-        os.execvp("unshare", ["unshare", "--net", sys.executable, "-m", "bench", *sys.argv[1:]])
-    make_network()
+        os.execvp("unshare", ["unshare", "--net", "--mount", sys.executable, "-m", "bench", *sys.argv[1:]])
+    make_wires()
     where = environment()
-    chosen = [measure for measure in MEASURES if not options.only or measure.name in options.only]
-    # In memory, so that no disk is measured.
-    with tempfile.TemporaryDirectory(prefix="pxeforge-bench-", dir="/dev/shm") as name:
-        scene = Scene(Path(name))
-        try:
-            rows = _run(scene, chosen, options.rounds, options.seconds)
-        except CannotBench as problem:
-            return _say(str(problem))
-        finally:
-            scene.end()
-    table = markdown(rows)
-    sys.stdout.write(f"\n{where}\n\n{table}")
+    rows: list[Row] = []
+    growth: list[Growth] = []
+    try:
+        _run(options, rows, growth)
+    except CannotBench as problem:
+        return _say(str(problem))
+    tables = markdown(rows) if rows else ""
+    if growth:
+        tables += f"\n{growth_markdown(growth)}" if rows else growth_markdown(growth)
+    sys.stdout.write(f"\n{where}\n\n{tables}")
     if options.into is not None:
-        replace_table(options.into, f"{where}\n\n{table}")
+        replace_table(options.into, f"{where}\n\n{tables}")
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    names = [measure.name for measure in MEASURES]
-    parser.add_argument("--only", action="append", choices=names, help="this row (may be repeated)")
+    parser.add_argument("--only", action="append", choices=_NAMES, help="these rows (may be repeated)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured (default 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement (default 2)")
+    parser.add_argument(
+        "--disk", type=Path, default=Path("/var/tmp"), help="folder on a real disk, for databases (default /var/tmp)"
+    )
+    parser.add_argument("--hosts", type=int, default=10_000, help="hosts in the database (default 10,000)")
+    parser.add_argument("--machines", type=int, default=2000, help="machines in the boot storm (default 2,000)")
     parser.add_argument("--into", type=Path, help="Markdown file whose measured part is replaced")
     return parser.parse_args()
 
 
-def _run(scene: Scene, chosen: list[Measure], rounds: int, seconds: float) -> list[Row]:
-    write_files(scene.folder)
-    loads = {program: compiled(program, scene.folder) for program in sorted({m.program for m in chosen})}
-    scene.start_pxeforge()
-    starts: dict[str, Callable[[], None]] = {"dnsmasq": scene.start_dnsmasq, "nginx": scene.start_nginx}
-    for peer in sorted({measure.peer for measure in chosen}):
-        starts[peer]()
-    return [_measure(scene, measure, loads[measure.program], rounds, seconds) for measure in chosen]
+def _run(options: argparse.Namespace, rows: list[Row], growth: list[Growth]) -> None:
+    """Each part with servers of its own; what it has measured is added to `rows` or `growth`."""
+    wanted = options.only or _NAMES
+    transfers = [name for name in files.NAMES if name in wanted]
+    fleets = min(options.rounds, _FLEETS)
+    if transfers:
+        with _scene(_MEMORY) as scene:
+            rows += files.measure_transfers(scene, transfers, options.rounds, options.seconds)
+    if "dhcp" in wanted:
+        with _scene(options.disk) as scene:
+            rows.append(measure_exchanges(scene, options.hosts, options.rounds, options.seconds))
+    if "boot" in wanted:
+        with _scene(options.disk) as scene:
+            rows += measure_boot(scene, options.hosts, fleets)
+    if "storm" in wanted:
+        with _scene(options.disk) as scene:
+            rows += measure_storm(scene, max(options.hosts, options.machines), options.machines, fleets)
+    if "growth" in wanted:
+        with _scene(options.disk) as scene:
+            growth += measure_growth(scene)
 
 
-def _measure(scene: Scene, measure: Measure, load: Path, rounds: int, seconds: float) -> Row:
-    """Ours and theirs in turn, so that a busy moment of this computer hits both."""
-    file = scene.folder / IMAGE / (LARGE if measure.program == "http_load" else SMALL)
-    ours: list[float] = []
-    theirs: list[float] = []
-    for _ in range(rounds):
-        for results, address in ((ours, measure.ours), (theirs, measure.theirs)):
-            words = measure.words.format(address=address).split()
-            command = [str(load), *words, "-f", str(file), "-t", str(seconds * measure.longer)]
-            limit_s = seconds * measure.longer + _SPARE_S
-            done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
-            if done.returncode != 0:
-                raise CannotBench(f"{measure.title}: {address} failed:\n{done.stderr}{done.stdout}")
-            results.append(float(json.loads(done.stdout)["mb_per_s"]))
-        sys.stderr.write(f"{measure.title}: {ours[-1]} MB/s, {measure.peer} {theirs[-1]} MB/s\n")
-    return Row(measure=measure.title, peer=measure.peer, least=measure.least, ours=ours, theirs=theirs)
+@contextlib.contextmanager
+def _scene(place: Path) -> Iterator[Scene]:
+    with tempfile.TemporaryDirectory(prefix="pxeforge-bench-", dir=place) as name:
+        scene = Scene(Path(name))
+        try:
+            yield scene
+        finally:
+            scene.end()
 
 
 def environment() -> str:
     """Where it is measured and how busy that computer is already, in one line."""
     peers = []
-    for command in (["dnsmasq", "--version"], ["nginx", "-v"]):
+    for name, option in (("dnsmasq", "--version"), ("nginx", "-v"), ("kea-dhcp4", "-v")):
         try:
-            said = subprocess.run(command, capture_output=True, text=True, check=False)
+            said = subprocess.run([name, option], capture_output=True, text=True, check=False)
         except FileNotFoundError:
             continue
         first = (said.stdout or said.stderr).splitlines()[0].split("Copyright")[0]
-        peers.append(first.removeprefix("nginx version:").strip())
+        peers.append(f"Kea {first}" if name == "kea-dhcp4" else first.removeprefix("nginx version:").strip())
     kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
     return (
         f"{os.cpu_count()} CPUs shared by servers and load generator, Linux {kernel}, "

@@ -98,6 +98,23 @@ def test_http_clients_fetch_right_bytes_and_see_a_wrong_one(programs: Path, file
     assert load(programs / "http_load", *words, "-f", files / "wrong").returncode == 1
 
 
+def test_each_path_of_a_list_is_asked_once_or_until_the_time_is_over(programs: Path, files: Path, http: int) -> None:
+    paths = files / "list.txt"
+    paths.write_text("/right\n/wrong\n" * 10)
+    once = load(programs / "http_load", "-p", http, "-U", paths, "-c", 3, "-1")
+    assert (once.returncode, json.loads(once.stdout)["requests"]) == (0, 20)
+    assert json.loads(once.stdout)["bytes"] == 20 * len(CONTENT)
+    again = load(programs / "http_load", "-p", http, "-U", paths, "-c", 3, "-t", 0.5)
+    assert json.loads(again.stdout)["requests"] > 0
+
+
+def test_a_path_that_is_not_there_fails_the_measurement(programs: Path, files: Path, http: int) -> None:
+    (files / "list.txt").write_text("/right\n/neither\n")
+    done = load(programs / "http_load", "-p", http, "-U", files / "list.txt", "-c", 1, "-1")
+    assert done.returncode == 1
+    assert "not 200" in done.stderr
+
+
 def test_without_a_compiler_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotBench, match="install the package gcc"):

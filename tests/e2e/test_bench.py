@@ -1,0 +1,46 @@
+"""The measurements themselves, small: every row comes out, nothing is dropped, lost or wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAMS = ("gcc", "unshare", "dnsmasq", "kea-dhcp4")
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(
+        any(shutil.which(program) is None for program in _PROGRAMS), reason=f"one of {', '.join(_PROGRAMS)} is missing"
+    ),
+]
+
+
+def measure(*words: str) -> str:
+    command = [sys.executable, "-m", "bench", "--rounds", "1", "--seconds", "1", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_storm_loses_no_machine() -> None:
+    table = measure("--only", "storm", "--hosts", "200", "--machines", "100")
+    assert "boot storm of 100 machines" in table
+    assert "lost" not in table
+
+
+def test_every_host_of_a_fleet_is_answered_beside_the_peers() -> None:
+    table = measure("--only", "dhcp", "--only", "boot", "--hosts", "200")
+    for title in ("exchanges of 4 messages", "offers, each of 200", "menus, each of 200", "answers, each of 200"):
+        assert title in table
+    assert "Kea" in table
+    assert "dropped" not in table
+
+
+def test_growth_is_shown_for_three_sizes() -> None:
+    table = measure("--only", "growth")
+    assert "| one at a time, ms | 100 hosts | 1,000 hosts | 10,000 hosts | ratio |" in table
+    assert "edit (`host set`)" in table
