@@ -18,7 +18,6 @@ import pytest
 from pyroute2 import netns
 
 from pxeforge.domain.boot import Boot, BootDecision, BootRequest
-from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.lease import Lease
 from pxeforge.protocol.syslog import SyslogLine
 
@@ -31,7 +30,6 @@ class Desk:
     files: dict[str, bytes | Path] = field(default_factory=dict)
     seen: list[tuple[str, str]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
-    leased: list[tuple[str, str]] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     closed: list[tuple[str, int, str | None]] = field(default_factory=list)
     lines: list[SyslogLine] = field(default_factory=list)
@@ -46,9 +44,6 @@ class Desk:
 
     def dhcp_answered(self, request: BootRequest, *, what: str) -> None:
         self.answered.append(what)
-
-    def dhcp_leased(self, mac: MacAddress, address: str) -> None:
-        self.leased.append((str(mac), address))
 
     def tftp_open(self, name: str, peer_ip: str) -> bytes | Path | None:
         if self.failing:

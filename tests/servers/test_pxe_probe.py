@@ -21,8 +21,8 @@ from pyroute2 import netns
 
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.bootfile import BootFiles
-from pxeforge.protocol.dhcp.lease import Subnet
 from pxeforge.protocol.dhcp.message import DhcpMessage, MessageType, Op, Option
+from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.servers.dhcp import DhcpMode, DhcpServer, DhcpSettings
 from pxeforge.servers.pxe_probe import Guise, SeenAnswer, answer_in, datagram_of, probe_wire, question_of
 
