@@ -3,10 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DIR := .lab
 IF ?=
+# make fuzz SECONDS=600 TARGETS="dhcp-server tftp-name"; what was reached is kept in .fuzz for the next time
+SECONDS ?= 60
+TARGETS ?= dhcp-proxy dhcp-server tftp-request tftp-transfer tftp-name syslog-line
 # A mirror that lacks installer packages (udebs) can be filled from this folder; only the lab and its tests use it.
 export PXEFORGE_LAB_UDEBS ?= $(abspath $(wildcard ../shared/lab/udebs))
 
-.PHONY: setup check test e2e lab lab-down serve bench wheel clean
+.PHONY: setup check test e2e lab lab-down serve bench matrix fuzz wheel clean
 
 setup: .setup-done
 
@@ -39,8 +42,16 @@ serve: setup
 	$(BIN)/pxeforge serve --interface $(IF)
 
 bench: setup
-	bash .ci/system-packages gcc libc6-dev nginx-light
+	bash .ci/system-packages nginx-light kea-dhcp4-server
 	$(BIN)/python -m bench
+
+matrix: setup
+	bash .ci/system-packages kea-dhcp4-server isc-dhcp-server qemu-system-arm qemu-efi-aarch64
+	$(BIN)/pxeforge lab matrix --dir $(DIR)
+
+fuzz: setup
+	@set -e; for target in $(TARGETS); do $(BIN)/python -m tests.fuzz $$target --seconds $(SECONDS) || { \
+	  echo "found: .fuzz/findings; copy it to tests/fuzz/found/$$target and mend the code"; exit 1; }; done
 
 wheel: setup
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

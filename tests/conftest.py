@@ -70,19 +70,22 @@ def ctx(tmp_path: Path, clock: Clock, fresh_database: Path) -> Context:
     )
 
 
-def write_image(data_dir: Path, version: str = "20250803", more: dict[str, bytes] | None = None) -> Path:
+def write_image(
+    data_dir: Path, version: str = "20250803", more: dict[str, bytes] | None = None, name: str = "debian-13"
+) -> Path:
     """A small image as the importer leaves it."""
-    folder = data_dir / "images" / "debian-13" / version
-    contents = {"linux": b"kernel", "initrd.gz": b"initrd", "loaders/pxelinux.0": b"pxelinux", **(more or {})}
+    folder = data_dir / "images" / name / version
+    installer = {"linux": b"kernel", "initrd.gz": b"initrd", "loaders/pxelinux.0": b"pxelinux"}
+    contents = {**(installer if name.startswith("debian") else {}), **(more or {})}
     files = {}
-    for name, content in contents.items():
-        path = folder / name
+    for inside, content in contents.items():
+        path = folder / inside
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        files[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        files[inside] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {
-        "name": "debian-13", "version": version, "arch": "amd64", "suite": "trixie", "kernel_version": "6.12",
-        "imported_at": 1.0, "files": files, "sources": {},
+        "name": name, "version": version, "arch": "arm64" if "arm64" in name else "amd64", "suite": "trixie",
+        "kernel_version": "6.12", "imported_at": 1.0, "files": files, "sources": {},
     }  # fmt: skip
     (folder / "image.json").write_text(json.dumps(manifest))
     return folder
