@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 from bench.compiled import CannotBench
@@ -15,6 +16,9 @@ _CONNECTIONS, _WINDOW = 64, 64
 _CALM_SHARE = 5  # every fifth host asks at an easy pace, to see how long one waits
 _LIMIT_S = 300.0
 _WIRE = WIRES["pxeforge"]
+
+
+_WRITTEN_S = 2.0  # the timeline is written a moment after the answer
 
 
 def measure_boot(scene: Scene, hosts: int, rounds: int) -> list[Row]:
@@ -67,7 +71,14 @@ def texts_of(scene: Scene, paths: Path, connections: int) -> dict[str, float]:
 
 def _expect(fleet: Fleet, state: str) -> None:
     """The server took them for what they are, one by one: a menu for the local disk is an answer as well."""
-    with sqlite3.connect(fleet.folder / "pxeforge.db") as database:
-        (count,) = database.execute("SELECT count(*) FROM hosts WHERE state = ?", [state]).fetchone()
+    deadline = time.monotonic() + _WRITTEN_S
+    while (count := _count(fleet, state)) != fleet.hosts and time.monotonic() < deadline:
+        time.sleep(0.05)
     if count != fleet.hosts:
         raise CannotBench(f"{fleet.hosts} hosts asked, {count} are {state}")
+
+
+def _count(fleet: Fleet, state: str) -> int:
+    with sqlite3.connect(fleet.folder / "pxeforge.db") as database:
+        (count,) = database.execute("SELECT count(*) FROM hosts WHERE state = ?", [state]).fetchone()
+    return int(count)

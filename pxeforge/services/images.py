@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
-from pathlib import Path
 from typing import Any
 
 from debian.debian_support import Version
@@ -16,6 +14,7 @@ from pxeforge.services.events import record
 from pxeforge.services.image_import import ImportedImage, ImportProblem, latest_image, load_image
 from pxeforge.services.image_import import list_images as imported_images
 from pxeforge.services.problems import Conflict, NotFound
+from pxeforge.services.remembered import Remembered
 from pxeforge.store.tables import Attempt, Profile
 
 Image = ImportedImage
@@ -33,7 +32,7 @@ def everything(ctx: Context) -> list[Image]:
     found = []
     for manifest in (ctx.data_dir / "images").glob("[!.]*/*/image.json"):
         with contextlib.suppress(ImportProblem):
-            found.append(_loaded(manifest.parent, _stamp(manifest.parent)))
+            found.append(_loaded(manifest))
     return sorted(found, key=lambda image: (image.name, Version(image.version)))
 
 
@@ -50,26 +49,16 @@ def by_reference(ctx: Context, text: str) -> Image:
     name, _, version = text.partition("/")
     path = ctx.data_dir / "images" / name / version
     odd = name.startswith(".") or version.startswith(".") or "/" in version or not version
-    if odd or len(text) > _LONGEST_REFERENCE or not path.is_dir():
-        raise NotFound(f"the image {text} is not here: import it again and arm the host anew")
+    missing = NotFound(f"the image {text} is not here: import it again and arm the host anew")
+    if odd or len(text) > _LONGEST_REFERENCE:
+        raise missing
     try:
-        return _loaded(path, _stamp(path))
+        return _loaded(path / "image.json")
     except ImportProblem as problem:
-        raise NotFound(str(problem)) from problem
+        raise (NotFound(str(problem)) if path.is_dir() else missing) from problem
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Changes with the manifest: an image is read once, not for each file of it."""
-    try:
-        found = (path / "image.json").stat()
-    except OSError:
-        return 0, 0
-    return found.st_ino, found.st_mtime_ns
-
-
-@functools.lru_cache(maxsize=256)
-def _loaded(path: Path, _stamp: tuple[int, int]) -> Image:
-    return load_image(path)
+_loaded: Remembered[Image] = Remembered(lambda manifest: load_image(manifest.parent))
 
 
 def list_images(ctx: Context) -> list[dict[str, Any]]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.firmware import Firmware
-from pxeforge.domain.lifecycle import HostState, Signal
+from pxeforge.domain.lifecycle import HostState, Signal, advance
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.answers import AnswersContext, render_answers, render_disks, render_early, render_late
 from pxeforge.render.environment import TemplateProblem
@@ -48,7 +49,8 @@ from pxeforge.services.context import Context, digest, new_id
 from pxeforge.services.events import note
 from pxeforge.services.facts import merge_facts
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
-from pxeforge.services.wire_hosts import Ticket, WireHost
+from pxeforge.services.remembered import Remembered
+from pxeforge.services.wire_hosts import Standing, Ticket, WireHost
 from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import AgentCredential, Attempt, Host, Profile, Token
 
@@ -331,17 +333,14 @@ def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Ima
 
 def agent_digest(ctx: Context) -> str | None:
     """SHA-256 of the agent that hosts fetch; None before the first start has packed it."""
-    path = ctx.data_dir / "agent" / "pxeforge-agent.pyz"
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return _file_digest(path, found.st_ino, found.st_mtime_ns)
+    return _file_digest(ctx.data_dir / "agent" / "pxeforge-agent.pyz")
 
 
-@functools.lru_cache(maxsize=16)
-def _file_digest(path: Path, _inode: int, _mtime_ns: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest_of(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+_file_digest = Remembered(_digest_of)
 
 
 def preview(ctx: Context, text: str, *, what: str, profile: str | None = None) -> str:
@@ -491,46 +490,74 @@ def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str, head: 
     if head:
         return text
     if what == "answers":
-        ctx.database.change(lambda change: _begin_install(ctx, change, token, peer))
+        why = ctx.database.share(_begin_installs, _Begin(digest(token), peer, ctx.clock()))
+        if why is not None:  # it happened a moment ago
+            raise Forbidden(f"this token is refused: {why}")
     else:
         note(ctx, host.id, source="installer", kind=what, message=f"{what} script fetched by {peer}")
     return text
 
 
-def _begin_install(ctx: Context, change: Statements, token: str, peer: str) -> None:
-    """From now on the host is not armed any more; raises Forbidden where that happened a moment ago already."""
-    now = ctx.clock()
-    ticket = wire_hosts.by_token(change.rows, token)
-    why = _refusal(ctx, ticket, "answers") if ticket else "its attempt is gone"
-    if ticket is None or why is not None:
-        raise Forbidden(f"this token is refused: {why}")
-    if ticket.attempt.answers_at is None:
-        until = now + INSTALL_BUDGET_S
-        change.run(
-            "UPDATE attempts SET answers_at = :now, expires_at = :until WHERE id = :id",
-            now=now, until=until, id=ticket.attempt.id,
-        )  # fmt: skip
-        # Chosen from a menu: the other choices are spent.
-        change.run(
-            "UPDATE attempts SET outcome = 'not chosen' WHERE host_id = :host AND outcome IS NULL AND id != :id",
-            host=ticket.host.id, id=ticket.attempt.id,
-        )  # fmt: skip
-        change.run(
-            "UPDATE hosts SET armed_until = :until, attempt_id = :attempt WHERE id = :id",
-            until=until, attempt=ticket.attempt.id, id=ticket.host.id,
-        )  # fmt: skip
-    wire_hosts.move(
-        change, ticket.host, Signal.ANSWERS_FETCHED, at=now, address=peer, source="http",
-        message=f"answers fetched by {peer}; the host is disarmed and installing",
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """Answers that are about to leave."""
+
+    digest: str
+    peer: str
+    now: float
+
+
+def _begin_installs(change: Statements, begins: Sequence[_Begin]) -> list[str | None]:
+    """From now on these hosts are not armed any more; for each what refuses it, or None."""
+    standings = wire_hosts.standings(change, [begin.digest for begin in begins])
+    chosen: dict[str, str] = {}  # host and attempt: of two choices that come at once the first one counts
+    refusals: list[str | None] = []
+    rows: list[list[Any]] = []
+    for begin in begins:
+        standing = standings.get(begin.digest)
+        why = _refusal(standing, "answers", begin.now) if standing else "its attempt is gone"
+        if standing is not None and why is None:
+            if chosen.setdefault(standing.host_id, standing.attempt_id) != standing.attempt_id:
+                why = "its install is over (not chosen)"
+            else:
+                rows.append(_beginning(begin, standing))
+        refusals.append(why)
+    for statement in _BEGIN_STATEMENTS if rows else ():
+        change.run(statement, rows=json.dumps(rows))
+    return refusals
+
+
+def _beginning(begin: _Begin, standing: Standing) -> list[Any]:
+    """A row of _BEGIN_STATEMENTS; an installer that reads its answers again gets no more time."""
+    is_first = standing.answers_at is None
+    until = begin.now + INSTALL_BUDGET_S if is_first else standing.expires_at
+    after = advance(standing.state, Signal.ANSWERS_FETCHED).value
+    data = json.dumps({"from": standing.state.value, "to": after})
+    said = f"answers fetched by {begin.peer}; the host is disarmed and installing"
+    answers_at = begin.now if is_first else standing.answers_at
+    return [standing.host_id, standing.attempt_id, answers_at, until, after, begin.peer or None, begin.now, said, data]
+
+
+_BEGIN_STATEMENTS: Final = (
+    """UPDATE attempts SET answers_at = value ->> 2, expires_at = value ->> 3
+       FROM json_each(:rows) WHERE attempts.id = value ->> 1""",
+    # Chosen from a menu: the other choices are spent.
+    """UPDATE attempts SET outcome = 'not chosen'
+       FROM json_each(:rows) WHERE attempts.host_id = value ->> 0 AND outcome IS NULL AND attempts.id <> value ->> 1""",
+    """UPDATE hosts SET state = value ->> 4, armed_until = value ->> 3, attempt_id = value ->> 1,
+       address = coalesce(value ->> 5, address) FROM json_each(:rows) WHERE hosts.id = value ->> 0""",
+    f"""INSERT INTO events (host_id, at, source, kind, message, data)
+       SELECT value ->> 0, value ->> 6, 'http', '{Signal.ANSWERS_FETCHED.value}', value ->> 7, value ->> 8
+       FROM json_each(:rows)""",  # noqa: S608 - our own constant
+)
 
 
 def _redeem(ctx: Context, token: str, purpose: str, what: str, peer: str) -> Ticket:
     """The attempt and host behind a token, or Forbidden (with an event on the host, if the token was ever good)."""
-    ticket = wire_hosts.by_token(ctx.database.look_up, token)
+    ticket = wire_hosts.by_token(ctx, token)
     if ticket is None or not hmac.compare_digest(ticket.purpose, purpose):
         raise Forbidden("this token is not known here")
-    why = _refusal(ctx, ticket, what)
+    why = _refusal(ticket.standing, what, ctx.clock())
     if why is not None:
         said = f"token for {what} refused to {peer}: {why}"
         if ctx.news.is_new(ticket.host.id, said, ctx.clock()):
@@ -539,21 +566,20 @@ def _redeem(ctx: Context, token: str, purpose: str, what: str, peer: str) -> Tic
     return ticket
 
 
-def _refusal(ctx: Context, ticket: Ticket, what: str) -> str | None:
-    attempt, state = ticket.attempt, ticket.host.state
-    if ticket.used_at is not None:
+def _refusal(token: Standing, what: str, now: float) -> str | None:
+    if token.used_at is not None:
         return "it was used already"
-    if attempt.outcome is not None:
-        return f"its install is over ({attempt.outcome})"
-    if ctx.clock() >= attempt.expires_at:
+    if token.outcome is not None:
+        return f"its install is over ({token.outcome})"
+    if now >= token.expires_at:
         return "its time is over"
     if what == "answers":
-        if state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING):
-            return f"the host is {state.value}"
-        if attempt.answers_at is not None and ctx.clock() > attempt.answers_at + ANSWERS_GRACE_S:
+        if token.state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING):
+            return f"the host is {token.state.value}"
+        if token.answers_at is not None and now > token.answers_at + ANSWERS_GRACE_S:
             return "the answers were fetched before"
         return None
-    return None if state is HostState.INSTALLING else f"the host is {state.value}"
+    return None if token.state is HostState.INSTALLING else f"the host is {token.state.value}"
 
 
 def token_of(ctx: Context, attempt_id: str, purpose: str) -> str:

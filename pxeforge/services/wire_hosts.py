@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +56,19 @@ class WireHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """All that decides whether a token is still good. Times are unix seconds."""
+
+    used_at: float | None
+    attempt_id: str
+    expires_at: float
+    answers_at: float | None
+    outcome: str | None
+    host_id: str
+    state: HostState
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """A token with the attempt and the host it opens."""
 
@@ -63,6 +76,13 @@ class Ticket:
     used_at: float | None
     attempt: WireAttempt
     host: WireHost
+
+    @property
+    def standing(self) -> Standing:
+        attempt, host = self.attempt, self.host
+        return Standing(
+            self.used_at, attempt.id, attempt.expires_at, attempt.answers_at, attempt.outcome, host.id, host.state
+        )
 
 
 _COLUMNS: Final = """
@@ -78,6 +98,12 @@ _BY_TOKEN: Final = (
     f"SELECT t.purpose, t.used_at, {_COLUMNS} FROM tokens t "  # noqa: S608 - our own constants
     "JOIN attempts a ON a.id = t.attempt_id JOIN hosts h ON h.id = a.host_id WHERE t.digest = :digest"
 )
+_STANDINGS: Final = """
+    SELECT json_group_array(
+        json_array(t.digest, t.used_at, a.id, a.expires_at, a.answers_at, a.outcome, h.id, h.state)
+    ) FROM json_each(:digests) d JOIN tokens t ON t.digest = d.value
+    JOIN attempts a ON a.id = t.attempt_id JOIN hosts h ON h.id = a.host_id
+"""
 _DECISION_BY_MAC: Final = """
     SELECT h.id, h.state, h.armed_until, h.loader, h.registered_at
     FROM nics n JOIN hosts h ON h.id = n.host_id WHERE n.mac = :mac
@@ -130,9 +156,17 @@ def image_behind(ctx: Context, address: str) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
-def by_token(rows: Rows, token: str) -> Ticket | None:
-    """`rows`: `Database.look_up`, or a reader inside a change."""
-    found = rows(_BY_TOKEN, digest=digest(token))
+def standings(change: Statements, digests: Sequence[str]) -> dict[str, Standing]:
+    """How these tokens (by their digests) stand now; one step, however many."""
+    [(found,)] = change.rows(_STANDINGS, digests=json.dumps(digests))
+    return {
+        token: Standing(used_at, attempt_id, expires_at, answers_at, outcome, host_id, HostState(state))
+        for token, used_at, attempt_id, expires_at, answers_at, outcome, host_id, state in json.loads(found)
+    }
+
+
+def by_token(ctx: Context, token: str) -> Ticket | None:
+    found = ctx.database.look_up(_BY_TOKEN, digest=digest(token))
     if not found:
         return None
     host = _host(found[0][2:])

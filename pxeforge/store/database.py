@@ -6,7 +6,7 @@ import contextlib
 import io
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from pxeforge.store.group_commit import GroupCommit, Statements
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class StoreUnavailable(Exception):
@@ -34,7 +35,7 @@ class Database:
         self.path = path
         self._here = threading.local()  # .reader: this thread's connection for look_up; .writing: inside write()
         self._readers: list[sqlite3.Connection] = []
-        self._group = GroupCommit(self._connect)
+        self._group = GroupCommit(self._connect, path.with_name(f"{path.name}-turns"))
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
         self._writing = self._engine.execution_options(immediate=True)
         event.listen(self._engine, "connect", _configure)
@@ -77,6 +78,12 @@ class Database:
         if self._is_writing():
             raise RuntimeError("a change inside write() would wait for itself: use the session at hand")
         return self._group.run(change)
+
+    def share(self, change: Callable[[Statements, Sequence[R]], Sequence[T]], row: R) -> T:
+        """Like `change`, for one that takes the rows of all who share it meanwhile and returns a result for each."""
+        if self._is_writing():
+            raise RuntimeError("a change inside write() would wait for itself: use the session at hand")
+        return self._group.share(change, row)
 
     def post(self, change: Callable[[Statements], object]) -> None:
         """Applies a small change soon, for what nobody waits for: never blocks, may be lost when the process dies."""
@@ -138,7 +145,13 @@ def _configure(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     # FULL: a power cut must not bring back what was committed; a host that has begun to install would be armed again.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+        "wal_autocheckpoint=8000",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -18,6 +21,7 @@ LINGER_S: Final = 0.02  # how long changes that nobody waits for wait for compan
 MOST_WAITING: Final = 20_000  # changes; beyond it those that nobody waits for are dropped and counted
 _MOST_PER_COMMIT: Final = 1_000
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Statements:
@@ -36,6 +40,9 @@ class Statements:
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values).fetchall()
+
+
+BulkChange = Callable[[Statements, Sequence[Any]], Sequence[Any]]
 
 
 class _Job:
@@ -63,6 +70,18 @@ class _Row:
         statements.run(self.statement, rows=json.dumps([self.row]))
 
 
+class _Share:
+    """One row of a change that takes all rows of a commit at once, and the one who waits for its result."""
+
+    __slots__ = ("change", "outcome", "result", "row")
+
+    def __init__(self, change: BulkChange, row: Any, outcome: Future[Any]) -> None:
+        self.change, self.row, self.outcome, self.result = change, row, outcome, None
+
+    def apply(self, statements: Statements) -> None:
+        [self.result] = self.change(statements, [self.row])
+
+
 class GroupCommit:
     """Changes are applied in the order they came; one that raises is rolled back alone. A change may be run twice.
 
@@ -71,10 +90,14 @@ class GroupCommit:
     LINGER_S; what must last is `run`.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        """`connect` opens the thread's own connection in autocommit mode; called when the first change comes."""
-        self._connect = connect
-        self._waiting: deque[_Job | _Row] = deque()
+    def __init__(self, connect: Callable[[], sqlite3.Connection], turns: Path) -> None:
+        """`connect` opens the thread's own connection in autocommit mode; called when the first change comes.
+
+        `turns` is a file that the committers of all processes lock in turn. SQLite would make the loser sleep, longer
+        each time, while the winner goes on and on.
+        """
+        self._connect, self._turns = connect, turns
+        self._waiting: deque[_Job | _Row | _Share] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._awaited = 0  # waiting jobs that somebody waits for
@@ -85,6 +108,16 @@ class GroupCommit:
         """Applies the change and returns what it returns once that is on disk; raises what it raises."""
         outcome: Future[T] = Future()
         self._put(_Job(change, outcome))
+        return outcome.result()
+
+    def share(self, change: Callable[[Statements, Sequence[R]], Sequence[T]], row: R) -> T:
+        """Like `run`, for a change that takes the rows of all who call it meanwhile and returns a result for each.
+
+        The waiting threads contend with the committing one for the interpreter at each step of SQLite: a change of
+        four steps for one row or for fifty is what makes a storm of hosts bearable.
+        """
+        outcome: Future[T] = Future()
+        self._put(_Share(change, row, outcome))
         return outcome.result()
 
     def post(self, change: Callable[[Statements], object]) -> None:
@@ -123,7 +156,7 @@ class GroupCommit:
             log.warning("the database cannot keep up: lines of the timeline are dropped", dropped=self.dropped)
         return True
 
-    def _put(self, job: _Job | _Row) -> None:
+    def _put(self, job: _Job | _Row | _Share) -> None:
         with self._changed:
             if self._thread is None or self._closing:
                 self._start()
@@ -141,13 +174,17 @@ class GroupCommit:
 
     def _work(self) -> None:
         connection = self._connect()
+        turns = os.open(self._turns, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while batch := self._next_batch():
+                fcntl.flock(turns, fcntl.LOCK_EX)
                 self._commit(connection, batch)
+                fcntl.flock(turns, fcntl.LOCK_UN)
         finally:
+            os.close(turns)
             connection.close()
 
-    def _next_batch(self) -> list[_Job | _Row]:
+    def _next_batch(self) -> list[_Job | _Row | _Share]:
         """What is to be committed together; empty at the end."""
         with self._changed:
             self._busy = False
@@ -162,7 +199,7 @@ class GroupCommit:
     def _is_pressing(self) -> bool:
         return self._awaited > 0 or self._closing or len(self._waiting) >= _MOST_PER_COMMIT
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Job | _Row]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Job | _Row | _Share]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -182,20 +219,27 @@ class GroupCommit:
                     job.outcome.set_exception(problem)
             return
         for job in batch:
-            if isinstance(job, _Job) and job.outcome is not None and not job.outcome.done():
+            if not isinstance(job, _Row) and job.outcome is not None and not job.outcome.done():
                 job.outcome.set_result(job.result)
 
-    def _apply_at_once(self, connection: sqlite3.Connection, batch: list[_Job | _Row]) -> None:
+    def _apply_at_once(self, connection: sqlite3.Connection, batch: list[_Job | _Row | _Share]) -> None:
         statements, rows = Statements(connection), dict[str, list[Sequence[Any]]]()
+        shares = dict[BulkChange, list[_Share]]()
         for job in batch:
             if isinstance(job, _Row):
                 rows.setdefault(job.statement, []).append(job.row)
-                continue
-            _run_rows(statements, rows)
-            job.apply(statements)
+            elif isinstance(job, _Share):
+                shares.setdefault(job.change, []).append(job)
+            else:
+                _run_rows(statements, rows)
+                job.apply(statements)
         _run_rows(statements, rows)
+        for change, sharers in shares.items():
+            results = change(statements, [share.row for share in sharers])
+            for share, result in zip(sharers, results, strict=True):
+                share.result = result
 
-    def _apply_one_by_one(self, connection: sqlite3.Connection, batch: list[_Job | _Row]) -> None:
+    def _apply_one_by_one(self, connection: sqlite3.Connection, batch: list[_Job | _Row | _Share]) -> None:
         statements = Statements(connection)
         for job in batch:
             connection.execute("SAVEPOINT change")

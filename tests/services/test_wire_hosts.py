@@ -1,5 +1,6 @@
 """Hosts as the wire asks for them, read from a real database."""
 
+import re
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,10 @@ import pytest
 
 from pxeforge.domain.lifecycle import HostState, Signal
 from pxeforge.domain.mac import MacAddress
-from pxeforge.services import events, hosts, installs, wire_hosts
-from pxeforge.services.context import Context
+from pxeforge.services import events, hosts, installs, profiles, wire_hosts
+from pxeforge.services.context import Context, digest
 from pxeforge.services.problems import Conflict
-from tests.conftest import MAC, PEER, Clock
+from tests.conftest import ACCOUNT, MAC, PEER, Clock
 
 HOST = MacAddress.parse(MAC)
 
@@ -102,11 +103,27 @@ def test_an_install_that_is_given_up_while_its_answers_are_rendered_gets_none(
     assert hosts.show(ctx, MAC)["state"] == "known"
 
 
-@pytest.mark.parametrize("query", ["_BY_MAC", "_BY_TOKEN", "_DECISION_BY_MAC", "_BY_ADDRESS"])
+@pytest.mark.parametrize("query", ["_BY_MAC", "_BY_TOKEN", "_DECISION_BY_MAC", "_BY_ADDRESS", "_STANDINGS"])
 def test_no_look_up_reads_a_whole_table(ctx: Context, query: str) -> None:
     """What a packet asks must not grow with the fleet."""
     with sqlite3.connect(ctx.database.path) as connection:
-        values = {"mac": MAC, "digest": "0", "address": PEER}
+        values = {"mac": MAC, "digest": "0", "address": PEER, "digests": "[]"}
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {getattr(wire_hosts, query)}", values)]
     assert plan
-    assert not [step for step in plan if step.startswith("SCAN") and "SCAN theirs" not in step]
+    assert not [step for step in plan if step.startswith("SCAN") and step != "SCAN d VIRTUAL TABLE INDEX 1:"]
+
+
+def test_of_two_choices_whose_answers_are_fetched_at_once_one_counts(ctx: Context, profile: str) -> None:
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    profiles.create(ctx, "other", image="debian-13", parameters={"accounts": [ACCOUNT]}, who="test")
+    installs.arm_menu(ctx, "n1", profiles=[profile, "other"], timeout_s=90, who="test")
+    text = installs.menu(ctx, HOST, installs.MenuKind.IPXE, peer=PEER)
+    tokens = list(dict.fromkeys(re.findall(r"/answers/([0-9a-f]{32})", text)))
+    assert len(tokens) == 2
+    begins = [installs._Begin(digest(token), PEER, ctx.clock()) for token in (*tokens, tokens[0])]
+    refusals = ctx.database.change(lambda change: installs._begin_installs(change, begins))
+    assert refusals == [None, "its install is over (not chosen)", None]
+    host = hosts.show(ctx, MAC)
+    assert (host["state"], host["attempt"]["profile"]) == ("installing", profile)
+    with pytest.raises(installs.Forbidden, match="not chosen"):
+        installs.answers(ctx, tokens[1], peer=PEER)

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def group(path: Path) -> Iterator[GroupCommit]:
-    made = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None))
+    made = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None), path.with_name("turns"))
     yield made
     made.close()
 
@@ -83,7 +83,7 @@ def test_changes_of_many_threads_all_arrive(group: GroupCommit, path: Path) -> N
 
 
 def test_closing_writes_what_is_left(path: Path) -> None:
-    group = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None))
+    group = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None), path.with_name("turns"))
     group.post(write("last"))
     group.close()
     assert lines(path) == ["last"]
@@ -93,7 +93,7 @@ def test_closing_writes_what_is_left(path: Path) -> None:
 
 def test_a_database_that_fails_is_told_to_whoever_waits_and_the_next_change_works(path: Path) -> None:
     holder = sqlite3.connect(path, isolation_level=None)
-    group = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None, timeout=0.05))
+    group = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None, timeout=0.05), path.with_name("turns"))
     try:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError):
@@ -111,7 +111,7 @@ def test_posting_never_blocks_and_drops_when_the_database_stands_still(
 ) -> None:
     monkeypatch.setattr(group_commit, "MOST_WAITING", 10)
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    group = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None, timeout=30))
+    group = GroupCommit(lambda: sqlite3.connect(path, isolation_level=None, timeout=30), path.with_name("turns"))
     try:
         holder.execute("BEGIN IMMEDIATE")
         group.post(write("first"))
@@ -144,3 +144,51 @@ def test_a_row_that_fails_takes_no_other_with_it(group: GroupCommit, path: Path)
     group.post(write("d"))
     group.settle()
     assert lines(path) == ["a", "b", "c", "d"]
+
+
+def test_a_shared_change_takes_the_rows_of_all_who_call_it_meanwhile(group: GroupCommit, path: Path) -> None:
+    sizes: list[int] = []
+
+    def add(statements: Statements, texts: Sequence[str]) -> list[str]:
+        sizes.append(len(texts))
+        for text in texts:
+            statements.run(INSERT, text=text)
+        return [text.upper() for text in texts]
+
+    results: dict[str, str] = {}
+
+    def work(text: str) -> None:
+        results[text] = group.share(add, text)
+
+    def hold(_: Statements) -> None:
+        busy.set()
+        go.wait(10)
+
+    busy, go = threading.Event(), threading.Event()
+    holder = threading.Thread(target=group.run, args=(hold,))
+    holder.start()
+    busy.wait(10)
+    threads = [threading.Thread(target=work, args=(text,)) for text in "abcdef"]
+    for thread in threads:
+        thread.start()
+    while len(group._waiting) < len(threads):
+        pass
+    go.set()
+    for thread in (*threads, holder):
+        thread.join()
+    assert sizes == [6]
+    assert results == {text: text.upper() for text in "abcdef"}
+    assert sorted(lines(path)) == list("abcdef")
+
+
+def test_a_share_that_fails_leaves_the_others_theirs(group: GroupCommit, path: Path) -> None:
+    def add(statements: Statements, texts: Sequence[str]) -> list[str]:
+        for text in texts:
+            statements.run(INSERT, text=text)
+        return list(texts)
+
+    assert group.share(add, "a") == "a"
+    with pytest.raises(sqlite3.IntegrityError):
+        group.share(add, "a")
+    assert group.share(add, "b") == "b"
+    assert lines(path) == ["a", "b"]
