@@ -125,6 +125,7 @@ def collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 1_000)
+    ctypes.CDLL(None).malloc_trim(0)  # what loading has left behind
 
 
 def raise_file_limit() -> None:

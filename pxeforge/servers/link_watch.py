@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Final
 
 import structlog
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_LINK
 
 log = structlog.get_logger(__name__)
+_LINKS_AND_ADDRESSES: Final = 0x1 | 0x10  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR (linux/rtnetlink.h)
 
 
 class LinkWatch:
@@ -22,7 +23,7 @@ class LinkWatch:
         self._changed = changed
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self.socket.setblocking(False)
-        self.socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
+        self.socket.bind((0, _LINKS_AND_ADDRESSES))
 
     def close(self) -> None:
         self.socket.close()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pxeforge.engine.agent_bundle import build_agent
-from pxeforge.services import deploys, events, images, installs, mirror
+from pxeforge.services import deploys, events, images, installs
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
-from pxeforge.services.image_import import sweep_incoming
 
 
 def at_start(ctx: Context) -> None:
     """Removes what a killed process left half, packs the agent, and says that we are here."""
+    from pxeforge.engine.agent_bundle import build_agent
+    from pxeforge.services import mirror
+    from pxeforge.services.image_import import sweep_incoming
+
     sweep_incoming(ctx.data_dir)
     images.sweep(ctx)
     mirror.sweep(ctx.data_dir / "cache")

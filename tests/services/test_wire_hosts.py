@@ -9,7 +9,7 @@ import pytest
 
 from pxeforge.domain.lifecycle import HostState, Signal
 from pxeforge.domain.mac import MacAddress
-from pxeforge.services import events, hosts, installs, profiles, wire_hosts
+from pxeforge.services import boot_desk, events, hosts, installs, leases, profiles, wire_hosts
 from pxeforge.services.context import Context, digest
 from pxeforge.services.problems import Conflict
 from tests.conftest import ACCOUNT, MAC, PEER, Clock
@@ -101,6 +101,17 @@ def test_an_install_that_is_given_up_while_its_answers_are_rendered_gets_none(
     with pytest.raises(installs.Forbidden, match="over"):
         installs.answers(ctx, token, peer=PEER)
     assert hosts.show(ctx, MAC)["state"] == "known"
+
+
+WRITES = [*installs._BEGIN_STATEMENTS, boot_desk._SEEN, events._NOTE, events._NOTE_BY_MAC, leases._TAKE_ADDRESS]
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_no_change_of_the_wire_reads_a_whole_table(ctx: Context, statement: str) -> None:
+    with sqlite3.connect(ctx.database.path) as connection:
+        values = {"mac": MAC, "address": PEER, "rows": "[]"}
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert not [step for step in plan if step.startswith("SCAN") and not step.startswith("SCAN json_each")]
 
 
 @pytest.mark.parametrize("query", ["_BY_MAC", "_BY_TOKEN", "_DECISION_BY_MAC", "_BY_ADDRESS", "_STANDINGS"])
