@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pxeforge.app.settings import BadSettings, Settings
@@ -62,6 +63,7 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
             database.upgrade()
     except StoreUnavailable as problem:
         raise BadSettings(str(problem)) from problem
+    neighbours = Neighbours()
     return Context(
         database=database,
         data_dir=settings.data_dir,
@@ -69,7 +71,20 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         addresses=addresses_of(settings),
         master_key=load_master_key(settings.data_dir),
         clock=time.time,
-        neighbour=Neighbours(),
+        neighbour=neighbours,
+        source=_source(settings, neighbours),
         dhcp=settings.dhcp,
         subnets=lambda: lent_subnets(settings, [interface_named(name) for name in settings.interfaces]),
     )
+
+
+def _source(settings: Settings, neighbours: Neighbours) -> Callable[[str], str | None]:
+    """Our address as a peer sees us, if it is one of a boot interface (else the first one's is told)."""
+    interfaces = [interface_named(name) for name in settings.interfaces]
+    ours = {str(interface.address) for interface in interfaces}
+
+    def source(peer: str) -> str | None:
+        found = neighbours.source(peer) if len(ours) > 1 and peer else None
+        return found if found in ours else None
+
+    return source

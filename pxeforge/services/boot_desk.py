@@ -104,7 +104,7 @@ class Desk:
             self._dialects.reached(mac)
             return installs.menu(self._ctx, mac, kind, peer=peer_ip, source="tftp").encode()
         if name in loaders.GRUB_STARTS:
-            return installs.grub_start(self._ctx).encode()
+            return installs.grub_start(self._ctx, peer_ip).encode()
         own = loaders.own_name(name)
         if own is not None:
             mac, name = own

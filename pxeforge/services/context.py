@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pxeforge.assets import asset_dirs
@@ -50,9 +50,17 @@ class Context:
     operator_dir: Path = Path("/etc/pxeforge")
     clock: Callable[[], float] = time.time
     neighbour: Callable[[str], MacAddress | None] = lambda _address: None  # who answers for an address on our wire
+    source: Callable[[str], str | None] = lambda _address: None  # our boot interface's address, as this one sees us
     news: News = field(default_factory=News)
     dhcp: str = "proxy"  # how the wire answers: proxy, server or off
     subnets: Callable[[], Sequence[Subnet]] = tuple  # what it leases in server mode
+
+    def towards(self, peer: str) -> Context:
+        """The same with the address that this peer knows us by: each boot interface has its own."""
+        ours = self.source(peer)
+        if ours is None or ours == self.addresses.boot_address:
+            return self
+        return replace(self, addresses=replace(self.addresses, boot_address=ours))
 
     def assets(self, kind: str) -> tuple[Path, ...]:
         """Where files of this kind lie; the operator's folder comes first and wins."""

@@ -386,7 +386,7 @@ def menu(
 
     `source`: how it is fetched, http or tftp.
     """
-    now = ctx.clock()
+    ctx, now = ctx.towards(peer), ctx.clock()
     host = wire_hosts.by_mac(ctx, mac)
     attempt = host.live_attempt(now) if host else None
     if host is None or attempt is None or _is_stranger(ctx, host, peer):
@@ -429,8 +429,9 @@ def autoexec(ctx: Context, mac: MacAddress, *, peer: str, source: str = "http", 
     return menu(ctx, mac, MenuKind.IPXE, peer=peer, source=source, head=head)
 
 
-def grub_start(ctx: Context) -> str:
+def grub_start(ctx: Context, peer: str = "") -> str:
     """The grub.cfg that all hosts share; it holds no secret and sends each one to its own menu."""
+    ctx = ctx.towards(peer)
     return render_grub_start(boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
 
 
@@ -482,6 +483,7 @@ def late(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
 
 
 def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str, head: bool) -> str:
+    ctx = ctx.towards(peer)
     ticket = _redeem(ctx, token, purpose, what, peer)
     attempt, host = ticket.attempt, ticket.host
     image = images.by_reference(ctx, attempt.image)
@@ -611,6 +613,7 @@ def register(ctx: Context, token: str, facts: dict[str, Any], *, peer: str) -> d
 
     Who lost our answer on the way may ask again with the same `registration_nonce` until its agent has connected.
     """
+    ctx = ctx.towards(peer)
     told = {key: value for key, value in facts.items() if key != "registration_nonce"}
     nonce = str(facts.get("registration_nonce") or "")
     with ctx.database.write() as session:

@@ -60,8 +60,9 @@ def loader_file(ctx: Context, name: str, peer: str) -> Path | None:
     return next((image.path / inside for image in found if inside in image.files), None)
 
 
-def grub_start_by_http(ctx: Context) -> str:
+def grub_start_by_http(ctx: Context, peer: str = "") -> str:
     """The grub.cfg of all hosts whose GRUB came by UEFI HTTP Boot; it sends each one to its own menu."""
+    ctx = ctx.towards(peer)
     return render_grub_start(boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"), by_http=True)
 
 

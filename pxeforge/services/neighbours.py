@@ -1,4 +1,4 @@
-"""Who is behind an address on our own wire: the kernel's neighbour table (ARP), asked over netlink."""
+"""Who is behind an address on our own wire, and how it sees us: the kernel's ARP table and routes, over netlink."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import structlog
 
 from pxeforge.domain.mac import MacAddress, NotAMac
 
+T = TypeVar("T")
 KEPT_S: Final = 10.0
 _MOST: Final = 10_000  # addresses remembered; beyond it all are forgotten
 
@@ -24,6 +26,7 @@ class Neighbours:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: dict[str, tuple[MacAddress | None, float]] = {}
+        self._sources: dict[str, tuple[str | None, float]] = {}
         self._netlink: socket.socket | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -42,13 +45,33 @@ class Neighbours:
         self._known[address] = (mac, now)
         return mac
 
+    def source(self, address: str) -> str | None:
+        """Our own address as this one sees us; None for ourselves and for one that cannot be reached."""
+        now = self._clock()
+        known = self._sources.get(address)
+        if known is not None and now - known[1] < KEPT_S:
+            return known[0]
+        try:
+            way = self._guarded(_route, address)
+        except _StillUnknown:
+            return None
+        ours = way.source if way is not None else None
+        if len(self._sources) >= _MOST:
+            self._sources.clear()
+        self._sources[address] = (ours, now)
+        return ours
+
     def _ask(self, address: str) -> MacAddress | None:
+        """Raises _StillUnknown."""
+        return self._guarded(_neighbour, address)
+
+    def _guarded(self, question: Callable[[socket.socket, bytes], T], address: str) -> T:
         try:
             with self._one_at_a_time:
                 netlink = self._netlink = self._netlink or _open()
-                return _ask(netlink, address)
+                return question(netlink, socket.inet_aton(address))
         except (OSError, NotAMac, struct.error) as problem:
-            structlog.get_logger().warning("the neighbour table cannot be read", reason=str(problem))
+            structlog.get_logger().warning("the kernel does not tell about a neighbour", reason=str(problem))
             self._netlink = None
             raise _StillUnknown from None
 
@@ -63,17 +86,36 @@ def _open() -> socket.socket:
     return netlink
 
 
-def _ask(netlink: socket.socket, address: str) -> MacAddress | None:
-    """None for one who is not on our wire; raises _StillUnknown, and OSError for what the kernel should not say."""
-    packed = socket.inet_aton(address)
-    found = _request(netlink, _GET_ROUTE, _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0), packed)
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How an address is reached: by which interface, with which address of ours, over a router or not."""
+
+    interface: int
+    source: str | None
+    is_routed: bool
+
+
+def _route(netlink: socket.socket, address: bytes) -> _Way | None:
+    """None for ourselves and where there is no way."""
+    found = _request(netlink, _GET_ROUTE, _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0), address)
     if found is None:
-        return None  # no way there
-    body, attributes = found
-    if _ROUTE.unpack_from(body)[7] == _LOCAL or _ROUTE_GATEWAY in attributes or _ROUTE_INTERFACE not in attributes:
         return None
-    interface = int.from_bytes(attributes[_ROUTE_INTERFACE], sys.byteorder)
-    found = _request(netlink, _GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, interface, 0, 0, 0), packed)
+    body, attributes = found
+    if _ROUTE.unpack_from(body)[7] == _LOCAL or _ROUTE_INTERFACE not in attributes:
+        return None
+    source = attributes.get(_ROUTE_SOURCE)
+    return _Way(
+        interface=int.from_bytes(attributes[_ROUTE_INTERFACE], sys.byteorder),
+        source=socket.inet_ntoa(source) if source else None, is_routed=_ROUTE_GATEWAY in attributes,
+    )  # fmt: skip
+
+
+def _neighbour(netlink: socket.socket, address: bytes) -> MacAddress | None:
+    """None for one who is not on our wire; raises _StillUnknown."""
+    way = _route(netlink, address)
+    if way is None or way.is_routed:
+        return None
+    found = _request(netlink, _GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, way.interface, 0, 0, 0), address)
     if found is None:
         raise _StillUnknown
     body, attributes = found
@@ -108,6 +150,6 @@ _ROUTE: Final = struct.Struct("=BBBBBBBBI")  # rtmsg; the eighth is its type
 _NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # ndmsg: family, interface, state, flags, type
 _ERROR: Final = 2
 _GET_ROUTE, _GET_NEIGHBOUR = 26, 30
-_ROUTE_INTERFACE, _ROUTE_GATEWAY, _NEIGHBOUR_MAC = 4, 5, 2
+_ROUTE_INTERFACE, _ROUTE_GATEWAY, _ROUTE_SOURCE, _NEIGHBOUR_MAC = 4, 5, 7, 2
 _LOCAL: Final = 2  # RTN_LOCAL
 _UNUSABLE: Final = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED

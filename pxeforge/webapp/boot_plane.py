@@ -141,7 +141,7 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None, counts: Callable[[], 
 def _grub_file(ctx: Context, name: str) -> Response:
     """What GRUB asks for in the folder that is built into it: the start of its configuration and lists of modules."""
     if name in loaders.GRUB_STARTS:
-        return _text(loaders.grub_start_by_http(ctx))
+        return _text(loaders.grub_start_by_http(ctx, _peer()))
     path = loaders.loader_file(ctx, name, _peer()) if name.startswith(_GRUB_FOLDERS) else None
     if path is None:
         raise NotFound("no such file of GRUB")

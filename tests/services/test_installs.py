@@ -294,3 +294,14 @@ def test_an_answer_lost_on_the_way_is_given_again_to_the_same_host_only(
     assert agents.authenticate(ctx, first["agent_token"]) == first["host_id"]  # its agent is here: never again
     with pytest.raises(Forbidden, match="used already"):
         installs.register(ctx, token, {**FACTS, **nonce}, peer=PEER)
+
+
+def test_a_host_on_another_interface_is_told_our_address_there(ctx: Context, tokens: Callable[[str], str]) -> None:
+    there = dataclasses.replace(ctx, source=lambda peer: "198.51.100.1" if peer == "198.51.100.7" else None)
+    for peer, ours in (("198.51.100.7", "198.51.100.1"), (PEER, "192.0.2.1")):
+        assert f"http://{ours}:8080/answers/" in installs.menu(there, HOST, installs.MenuKind.IPXE, peer=peer)
+        assert f"tftp,{ours}" in installs.grub_start(there, peer)
+    answers = installs.answers(there, tokens("answers"), peer="198.51.100.7")
+    assert "http://198.51.100.1:8080/installer/" in answers
+    registered = installs.register(there, tokens("installer"), FACTS, peer="198.51.100.7")
+    assert registered["agent_url"] == "https://198.51.100.1:8442"

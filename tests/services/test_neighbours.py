@@ -52,3 +52,26 @@ def test_a_neighbour_is_known_by_its_mac() -> None:
         ]  # fmt: skip
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_our_address_as_each_peer_sees_us() -> None:
+    name = f"neigh-{secrets.token_hex(3)}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        for words in (
+            "link set lo up", "link add va type bridge", "addr add 10.97.0.1/24 dev va", "link set va up",
+            "link add vb type bridge", "addr add 10.98.0.1/24 dev vb", "link set vb up",
+            "route add 10.99.0.0/16 via 10.98.0.7",
+        ):  # fmt: skip
+            subprocess.run(["ip", "-n", name, *words.split()], check=True)
+        code = (
+            "from pxeforge.services.neighbours import Neighbours; n = Neighbours();"
+            "print(*map(n.source, ('10.97.0.9', '10.98.0.9', '10.99.3.4', '10.97.0.1', '203.0.113.1', 'nonsense')))"
+        )
+        command = ["ip", "netns", "exec", name, sys.executable, "-c", code]
+        answers = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert answers[-6:] == ["10.97.0.1", "10.98.0.1", "10.98.0.1", "None", "None", "None"]
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
