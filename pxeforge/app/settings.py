@@ -23,10 +23,35 @@ class BadSettings(Exception):
     """A key or value that cannot be used; names where it stands and what is allowed."""
 
 
-class SubnetSettings(BaseModel):
-    """One table `[[subnets]]`. What is left out is as in the settings of the same name, but for router and routes."""
+class _Lending(BaseModel):
+    """What a subnet and the settings themselves say alike about addresses to lend."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("range", check_fields=False)
+    @classmethod
+    def _range(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_range(value)
+        return value
+
+    @field_validator("routes", check_fields=False)
+    @classmethod
+    def _routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_route(text)
+        return value
+
+    @field_validator("options", check_fields=False)
+    @classmethod
+    def _options(cls, value: dict[str, str]) -> dict[str, str]:
+        for code, text in value.items():
+            parse_option(code, text)
+        return value
+
+
+class SubnetSettings(_Lending):
+    """One table `[[subnets]]`. What is left out is as in the settings of the same name, but for router and routes."""
 
     network: ipaddress.IPv4Network = Field(description="ADDRESS/LENGTH of the whole network")
     range: str = Field(description="FIRST-LAST, addresses to lease")
@@ -42,31 +67,9 @@ class SubnetSettings(BaseModel):
     routes: tuple[str, ...] = Field((), description="static routes, each 'DESTINATION/LENGTH via ROUTER'")
     options: dict[str, str] = Field({}, description="further DHCP options by number, as in the setting `options`")
 
-    @field_validator("range")
-    @classmethod
-    def _range(cls, value: str) -> str:
-        parse_range(value)
-        return value
 
-    @field_validator("routes")
-    @classmethod
-    def _routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            parse_route(text)
-        return value
-
-    @field_validator("options")
-    @classmethod
-    def _options(cls, value: dict[str, str]) -> dict[str, str]:
-        for code, text in value.items():
-            parse_option(code, text)
-        return value
-
-
-class Settings(BaseModel):
+class Settings(_Lending):
     """Everything `pxeforge serve` can be told. Ports are UDP/TCP numbers, times are seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data_dir: Path = Field(Path("/var/lib/pxeforge"), description="where everything is kept")
     operator_dir: Path = Field(Path("/etc/pxeforge"), description="your own templates and roles; they win")
@@ -106,27 +109,6 @@ class Settings(BaseModel):
     def _absolute(cls, value: Path) -> Path:
         # Children run in /, and a unix socket's URL needs a whole path.
         return value.absolute()
-
-    @field_validator("range")
-    @classmethod
-    def _range(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_range(value)
-        return value
-
-    @field_validator("routes")
-    @classmethod
-    def _routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            parse_route(text)
-        return value
-
-    @field_validator("options")
-    @classmethod
-    def _options(cls, value: dict[str, str]) -> dict[str, str]:
-        for code, text in value.items():
-            parse_option(code, text)
-        return value
 
     @field_validator("tftp_blksize")
     @classmethod
