@@ -6,14 +6,18 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pxeforge.app.settings import BadSettings, Settings
+from pxeforge.app.setting_values import BadSettings
 from pxeforge.app.subnets import lent_subnets
 from pxeforge.servers.interfaces import interface_named
 from pxeforge.services.context import Addresses, Context, load_master_key, write_whole
 from pxeforge.services.neighbours import Neighbours
 from pxeforge.store import swap
 from pxeforge.store.database import Database, StoreUnavailable
+
+if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings
 
 _SUBFOLDERS = ("images", "cache", "logs", "tls", "agent")
 

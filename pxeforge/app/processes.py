@@ -5,9 +5,11 @@ They share nothing but the data directory, so that a fault in one (or its restar
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import gc
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -15,14 +17,14 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pxeforge.app.privileges import CAP_NET_BIND_SERVICE, drop_capabilities
-from pxeforge.app.settings import Settings
 from pxeforge.servers.datagram import CannotListen
 from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
 
 if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings
     from pxeforge.app.wire import Server
     from pxeforge.services.context import Context
 
@@ -42,7 +44,14 @@ def names(settings: Settings) -> tuple[str, ...]:
 
 
 def settings_from_environment() -> Settings:
-    return Settings.model_validate_json(os.environ[SETTINGS_VARIABLE])
+    """What `handed_over` made of them in the program that started us."""
+    plain = pickle.loads(base64.b64decode(os.environ[SETTINGS_VARIABLE]))  # noqa: S301 - our own parent's
+    return cast("Settings", plain)
+
+
+def handed_over(settings: Settings) -> str:
+    """For SETTINGS_VARIABLE."""
+    return base64.b64encode(pickle.dumps(settings.plain())).decode()
 
 
 def die_with_parent() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
 
-from pxeforge.app.settings import Settings, SubnetSettings, parse_option, parse_range, parse_route
+from pxeforge.app.setting_values import parse_option, parse_range, parse_route
 from pxeforge.protocol.dhcp.subnet import BadSubnet, Subnet
 from pxeforge.servers.interfaces import Interface
+
+if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings, SubnetSettings
 
 
 def lent_subnets(settings: Settings, interfaces: Sequence[Interface]) -> tuple[Subnet, ...]:

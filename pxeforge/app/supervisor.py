@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,12 +21,15 @@ from pxeforge.app.processes import (
     LISTENER_VARIABLE,
     READY_VARIABLE,
     SETTINGS_VARIABLE,
+    handed_over,
     names,
     settings_from_environment,
 )
-from pxeforge.app.settings import Settings
 from pxeforge.servers.interfaces import NoInterface, interface_named
 from pxeforge.servers.tftp_share import channel
+
+if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings
 
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 15.0
@@ -48,7 +52,7 @@ class Handover:
 
     def environment(self) -> dict[str, str]:
         rest = json.dumps({"lock": self.lock, "boot": self.boot, "lines": self.lines})
-        return {**os.environ, SETTINGS_VARIABLE: self.settings.model_dump_json(), _HANDOVER_VARIABLE: rest}
+        return {**os.environ, SETTINGS_VARIABLE: handed_over(self.settings), _HANDOVER_VARIABLE: rest}
 
     @classmethod
     def from_environment(cls) -> Handover:
@@ -80,7 +84,7 @@ def supervise(handover: Handover) -> int:
         signal.signal(number, lambda *_: stop.set())
     handed = dict(zip(("wire", "tftp"), channel(), strict=True))
     handed["boot"] = socket.socket(fileno=handover.boot)
-    children = [_start(name, settings, handed.get(name)) for name in names(settings)]
+    children = [_start(name, handed.get(name)) for name in names(settings)]
     try:
         failed = _wait_ready(children, stop)
         if failed is not None:
@@ -94,9 +98,9 @@ def supervise(handover: Handover) -> int:
     return 0
 
 
-def _start(name: str, settings: Settings, handed: socket.socket | None, restarts: int = 0) -> Child:
+def _start(name: str, handed: socket.socket | None, restarts: int = 0) -> Child:
     ready, ours = os.pipe()
-    environment = {**os.environ, **_MEMORY} | {SETTINGS_VARIABLE: settings.model_dump_json(), READY_VARIABLE: str(ours)}
+    environment = {**os.environ, **_MEMORY} | {READY_VARIABLE: str(ours)}
     passed = [ours]
     if handed is not None:
         passed.append(handed.fileno())
@@ -139,7 +143,7 @@ def _watch(children: list[Child], settings: Settings, stop: threading.Event) -> 
                 log.error("a listener ended; it is restarted", listener=child.name, code=child.process.returncode)
             elif now >= child.restart_at:
                 os.close(child.ready)
-                children[position] = _start(child.name, settings, child.handed, child.restarts + 1)
+                children[position] = _start(child.name, child.handed, child.restarts + 1)
 
 
 def _our_addresses(settings: Settings) -> tuple[str, ...] | None:

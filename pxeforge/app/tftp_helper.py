@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pxeforge.app.settings import Settings
 from pxeforge.protocol.tftp.blksize import parse_rules
 from pxeforge.servers.tftp import TftpServer, TftpSettings
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
+
+if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings
 
 
 def build_tftp_helper(settings: Settings, ctx: Context, requests: socket.socket) -> dict[str, TftpServer]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import structlog
 
-from pxeforge.app.settings import Settings
 from pxeforge.services.image_import import ImportProblem, apt_mirror
 from pxeforge.services.mirror import Mirror
+
+if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings
 
 
 def open_mirror(settings: Settings) -> Mirror | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pxeforge.app.settings import Settings
 from pxeforge.app.subnets import lent_subnets
 from pxeforge.app.tftp_helper import largest_blksize
 from pxeforge.protocol.dhcp.dialect import DialectBook
@@ -21,6 +20,9 @@ from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
 from pxeforge.services.reservations import StoredNetworks
+
+if TYPE_CHECKING:
+    from pxeforge.app.settings import Settings
 
 
 class Server(Protocol):

@@ -47,7 +47,6 @@ from pxeforge.services.boot_menu import (
 )
 from pxeforge.services.context import Context, digest, new_id
 from pxeforge.services.events import note
-from pxeforge.services.facts import merge_facts
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
 from pxeforge.services.remembered import Remembered
 from pxeforge.services.wire_hosts import Standing, Ticket, WireHost
@@ -656,6 +655,8 @@ def _register(
     nonce: str,
     peer: str,
 ) -> dict[str, Any]:
+    from pxeforge.services.facts import merge_facts  # 7 MB that only the process needs which is told facts
+
     now = ctx.clock()
     merge_facts(session, ctx, host, facts)
     session.get_one(Token, digest(token)).used_at = now

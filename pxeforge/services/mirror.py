@@ -8,6 +8,7 @@ not at all; its integrity is the client's business (apt and debian-installer ver
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import secrets
@@ -15,11 +16,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import requests
+from typing import TYPE_CHECKING
 
 from pxeforge.services.image_import import MirrorSource
 from pxeforge.services.problems import NotFound, Problem
+
+if TYPE_CHECKING:  # loaded with the first file that upstream is asked for
+    import requests
 
 _PATH = re.compile(r"[A-Za-z0-9._+~=:@-]{1,255}(/[A-Za-z0-9._+~=:@-]{1,255})*")  # no %: upstream would decode ..
 _LONGEST_PATH = 1024
@@ -51,8 +54,12 @@ class Mirror:
     def __init__(self, upstream: str, cache_dir: Path) -> None:
         self.upstream = upstream.rstrip("/")
         self._cache = cache_dir
-        self._session = MirrorSource(upstream).session()
-        self._session.trust_env = False
+
+    @functools.cached_property
+    def _session(self) -> requests.Session:
+        session = MirrorSource(self.upstream).session()
+        session.trust_env = False
+        return session
 
     def cached(self, path: str) -> Path | None:
         """The whole file on disk, if the cache has it."""
@@ -61,6 +68,8 @@ class Mirror:
 
     def fetch(self, path: str, asked: Mapping[str, str], *, head: bool = False) -> Answer:
         """Asks upstream; a whole pool file is kept while it streams by. Raises NotFound, MirrorDown."""
+        from requests import RequestException
+
         place = self._place(path)
         try:
             reply = self._session.request(
@@ -70,7 +79,7 @@ class Mirror:
                 stream=True,
                 timeout=_TIMEOUT_S,
             )
-        except requests.RequestException as problem:
+        except RequestException as problem:
             raise MirrorDown(
                 f"the package mirror {self.upstream} does not answer ({type(problem).__name__}): check `mirror`"
             ) from problem
