@@ -173,8 +173,12 @@ class GroupCommit:
         self._thread.start()
 
     def _work(self) -> None:
-        connection = self._connect()
-        turns = os.open(self._turns, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            turns = os.open(self._turns, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            connection = self._connect()
+        except Exception as problem:
+            self._give_up(problem)
+            return
         try:
             while batch := self._next_batch():
                 fcntl.flock(turns, fcntl.LOCK_EX)
@@ -183,6 +187,17 @@ class GroupCommit:
         finally:
             os.close(turns)
             connection.close()
+
+    def _give_up(self, problem: Exception) -> None:
+        """Nobody waits for ever for a database that cannot be opened; the next change tries again."""
+        log.error("the database cannot be opened for writing", reason=str(problem))
+        with self._changed:
+            self._thread = None
+            waiting, self._awaited = list(self._waiting), 0
+            self._waiting.clear()
+        for job in waiting:
+            if job.outcome is not None:
+                job.outcome.set_exception(problem)
 
     def _next_batch(self) -> list[_Job | _Row | _Share]:
         """What is to be committed together; empty at the end."""

@@ -192,3 +192,22 @@ def test_a_share_that_fails_leaves_the_others_theirs(group: GroupCommit, path: P
         group.share(add, "a")
     assert group.share(add, "b") == "b"
     assert lines(path) == ["a", "b"]
+
+
+def test_a_database_that_cannot_be_opened_is_told_and_tried_again(path: Path) -> None:
+    doors = iter([sqlite3.OperationalError("unable to open"), None])
+
+    def connect() -> sqlite3.Connection:
+        problem = next(doors)
+        if problem is not None:
+            raise problem
+        return sqlite3.connect(path, isolation_level=None)
+
+    group = GroupCommit(connect, path.with_name("turns"))
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+            group.run(write("lost"))
+        assert group.run(write("kept")) == 1
+    finally:
+        group.close()
+    assert lines(path) == ["kept"]
