@@ -397,20 +397,40 @@ def menu(
     said = f"{kind.name.lower()} menu fetched by {peer}"
     if head or (not ctx.news.is_new(host.id, said, now) and host.state is HostState.BOOTING):
         return text
-    # An install is not waited for: a host that is disarmed at this very moment gets a menu whose tokens are dead.
-    # What ends with its menu has no tokens.
-    write = ctx.database.change if ends_when_served(attempt.parameters) else ctx.database.post
-    write(lambda change: _menu_fetched(change, host, now, peer, source, said))
-    return text
+    # Waited for: behind a relay the kernel's fetch, a moment later, is known by this address only.
+    until = now + _SERVED_GRACE_S if ends_when_served(attempt.parameters) else None
+    moved = ctx.database.share(_menus_fetched, _menu_row(host, peer, source, said, now, until))
+    return text if moved else _local_menu(ctx, mac, kind)  # disarmed while we rendered
 
 
-def _menu_fetched(change: Statements, host: WireHost, now: float, peer: str, source: str, said: str) -> None:
-    moved = wire_hosts.move(change, host, Signal.MENU_FETCHED, at=now, address=peer, source=source, message=said)
-    if moved and host.attempt is not None and ends_when_served(host.attempt.parameters):
-        change.run(
-            "UPDATE hosts SET armed_until = min(armed_until, :until) WHERE id = :id",
-            until=now + _SERVED_GRACE_S, id=host.id,
-        )  # fmt: skip
+def _menu_row(host: WireHost, peer: str, source: str, said: str, now: float, until: float | None) -> list[Any]:
+    """A row of _MENU_STATEMENTS; `until` shortens the time for which the host is armed."""
+    after = advance(host.state, Signal.MENU_FETCHED).value
+    data = json.dumps({"from": host.state.value, "to": after})
+    attempt = host.attempt.id if host.attempt else None
+    return [host.id, host.state.value, attempt, after, peer or None, until, now, source, said, data]
+
+
+def _menus_fetched(change: Statements, rows: Sequence[list[Any]]) -> list[bool]:
+    """For each host whether it was still as it was when its menu was rendered; only then it moves on."""
+    values = json.dumps(rows)
+    [(found,)] = change.rows(_MENU_STATEMENTS[0], rows=values)
+    for statement in _MENU_STATEMENTS[1:]:
+        change.run(statement, rows=values)
+    as_before = set(json.loads(found))
+    return [row[0] in as_before for row in rows]
+
+
+_AS_BEFORE: Final = "hosts.id = value ->> 0 AND hosts.state = value ->> 1 AND hosts.attempt_id IS value ->> 2"
+_MENU_STATEMENTS: Final = (
+    f"SELECT json_group_array(hosts.id) FROM json_each(:rows) JOIN hosts ON {_AS_BEFORE}",  # noqa: S608 - our own
+    f"""INSERT INTO events (host_id, at, source, kind, message, data)
+        SELECT hosts.id, value ->> 6, value ->> 7, '{Signal.MENU_FETCHED.value}', value ->> 8, value ->> 9
+        FROM json_each(:rows) JOIN hosts ON {_AS_BEFORE}""",  # noqa: S608 - our own
+    f"""UPDATE hosts SET state = value ->> 3, address = coalesce(value ->> 4, address),
+        armed_until = min(armed_until, coalesce(value ->> 5, armed_until))
+        FROM json_each(:rows) WHERE {_AS_BEFORE}""",  # noqa: S608 - our own
+)
 
 
 def _local_menu(ctx: Context, mac: MacAddress, kind: MenuKind) -> str:

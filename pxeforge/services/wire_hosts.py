@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pxeforge.domain.boot import KnownHost, LoaderChoice
-from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
+from pxeforge.domain.lifecycle import HostState
 from pxeforge.domain.mac import MacAddress
 from pxeforge.services.context import Context, digest
-from pxeforge.services.events import insert
-from pxeforge.services.problems import Conflict
 from pxeforge.store.group_commit import Statements
 
 Rows = Callable[..., list[tuple[Any, ...]]]
@@ -181,26 +179,3 @@ def _host(row: tuple[Any, ...]) -> WireHost:
         registered_at=row[5], address=row[6], settings=json.loads(row[7]), macs=tuple((row[8] or "").split(",")),
         attempt=attempt,
     )  # fmt: skip
-
-
-def move(
-    change: Statements, host: WireHost, signal: Signal, *, at: float, address: str, source: str, message: str
-) -> bool:  # fmt: skip
-    """One lifecycle transition with its event, and where the host was seen; False where it moved elsewhere meanwhile.
-
-    Raises Conflict where the signal means nothing in the state that `host` was read in.
-    """
-    try:
-        after = advance(host.state, signal)
-    except IllegalSignal as problem:
-        raise Conflict(f"{host.name or host.id}: {problem}") from problem
-    moved = change.run(
-        """UPDATE hosts SET state = :after, address = coalesce(:address, address)
-           WHERE id = :id AND state = :before AND attempt_id IS :attempt""",
-        after=after.value, address=address or None, id=host.id, before=host.state.value,
-        attempt=host.attempt.id if host.attempt else None,
-    )  # fmt: skip
-    if moved:
-        data = {"from": host.state.value, "to": after.value}
-        insert(change, at=at, host_id=host.id, source=source, kind=signal.value, message=message, data=data)
-    return bool(moved)

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from pxeforge.domain.lifecycle import HostState, Signal
+from pxeforge.domain.lifecycle import HostState
 from pxeforge.domain.mac import MacAddress
 from pxeforge.services import boot_desk, events, hosts, installs, leases, profiles, wire_hosts
 from pxeforge.services.context import Context, digest
-from pxeforge.services.problems import Conflict
 from tests.conftest import ACCOUNT, MAC, PEER, Clock
 
 HOST = MacAddress.parse(MAC)
@@ -36,42 +35,19 @@ def test_an_unknown_mac_is_nobody(ctx: Context) -> None:
     assert wire_hosts.decision_facts(ctx, HOST) is None
 
 
-def test_a_move_writes_state_address_and_event(ctx: Context, armed: dict[str, Any]) -> None:
-    host = wire_hosts.by_mac(ctx, HOST)
-    assert host is not None
-
-    def fetched() -> bool:
-        return ctx.database.change(
-            lambda change: wire_hosts.move(
-                change, host, Signal.MENU_FETCHED, at=1.0, address=PEER, source="http", message="menu"
-            )
-        )
-
-    assert fetched()
+def test_a_fetched_menu_moves_the_host_with_its_address_and_event(ctx: Context, armed: dict[str, Any]) -> None:
+    installs.menu(ctx, HOST, installs.MenuKind.IPXE, peer=PEER)
     now = hosts.show(ctx, MAC)
     assert (now["state"], now["address"]) == ("booting", PEER)
     event = events.timeline(ctx, now["id"])[-1]
-    assert event["kind"] == "menu_fetched"
+    assert (event["kind"], event["source"]) == ("menu_fetched", "http")
     assert event["data"] == {"from": "armed", "to": "booting"}
-    assert not fetched()  # what we read is not what is there any more
-    assert hosts.show(ctx, MAC)["state"] == "booting"
 
 
-def test_a_signal_that_means_nothing_is_refused(ctx: Context, registered: dict[str, Any]) -> None:
-    host = wire_hosts.by_mac(ctx, HOST)
-    assert host is not None
-    with pytest.raises(Conflict, match="registered"):
-        ctx.database.change(
-            lambda change: wire_hosts.move(
-                change, host, Signal.MENU_FETCHED, at=1.0, address=PEER, source="http", message="menu"
-            )
-        )
-
-
-def test_a_host_that_is_disarmed_while_its_menu_is_rendered_stays_so_and_its_token_is_dead(
-    ctx: Context, tokens: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+def test_a_host_that_is_disarmed_while_its_menu_is_rendered_gets_the_local_disk(
+    ctx: Context, armed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token, read = tokens("answers"), wire_hosts.by_mac
+    read = wire_hosts.by_mac
 
     def disarmed_after_the_read(context: Context, mac: MacAddress) -> wire_hosts.WireHost | None:
         host = read(context, mac)
@@ -79,11 +55,16 @@ def test_a_host_that_is_disarmed_while_its_menu_is_rendered_stays_so_and_its_tok
         return host
 
     monkeypatch.setattr(wire_hosts, "by_mac", disarmed_after_the_read)
-    assert token in installs.menu(ctx, HOST, installs.MenuKind.IPXE, peer=PEER)
+    assert "initrd" not in installs.menu(ctx, HOST, installs.MenuKind.IPXE, peer=PEER)
     assert hosts.show(ctx, MAC)["state"] == "known"
-    with pytest.raises(installs.Forbidden, match="over"):
-        installs.answers(ctx, token, peer=PEER)
-    assert hosts.show(ctx, MAC)["state"] == "known"
+    assert not [one for one in events.timeline(ctx, hosts.show(ctx, MAC)["id"]) if one["kind"] == "menu_fetched"]
+
+
+def test_what_is_fetched_right_after_the_menu_is_known_by_the_address_alone(
+    ctx: Context, armed: dict[str, Any]
+) -> None:
+    installs.menu(ctx, HOST, installs.MenuKind.IPXE, peer=PEER)
+    assert wire_hosts.id_behind(ctx.database.look_up, None, PEER) == armed["id"]  # also for another process
 
 
 def test_an_install_that_is_given_up_while_its_answers_are_rendered_gets_none(
@@ -103,7 +84,14 @@ def test_an_install_that_is_given_up_while_its_answers_are_rendered_gets_none(
     assert hosts.show(ctx, MAC)["state"] == "known"
 
 
-WRITES = [*installs._BEGIN_STATEMENTS, boot_desk._SEEN, events._NOTE, events._NOTE_BY_MAC, leases._TAKE_ADDRESS]
+WRITES = [
+    *installs._BEGIN_STATEMENTS,
+    *installs._MENU_STATEMENTS,
+    boot_desk._SEEN,
+    events._NOTE,
+    events._NOTE_BY_MAC,
+    leases._TAKE_ADDRESS,
+]
 
 
 @pytest.mark.parametrize("statement", WRITES)
