@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, union
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.boot import LoaderChoice
@@ -49,15 +49,6 @@ def find(session: Session, text: str) -> Host:
 def by_mac(session: Session, mac: MacAddress) -> Host | None:
     nic = session.get(Nic, str(mac))
     return nic.host if nic else None
-
-
-def by_address(session: Session, address: str) -> Host | None:
-    """The host last seen with this address (a lease or a report of its own); addresses wander from host to host."""
-    # A union, not an OR: every line an installer logs asks this, and only so the index of the NICs is used.
-    theirs = union(
-        select(Nic.host_id).where(Nic.address == address), select(Host.id).where(Host.address == address)
-    ).subquery()
-    return session.scalars(select(Host).where(Host.id.in_(select(theirs))).order_by(Host.seen_at.desc())).first()
 
 
 def view(host: Host, *, agent: AgentCredential | None = None) -> dict[str, Any]:

@@ -43,10 +43,6 @@ class WireHost:
     macs: tuple[str, ...]
     attempt: WireAttempt | None
 
-    @property
-    def known(self) -> KnownHost:
-        return KnownHost(state=self.state, armed_until=self.armed_until, loader=self.loader)
-
     def live_attempt(self, now: float) -> WireAttempt | None:
         """The attempt that a boot loader may still be served for."""
         in_time = self.armed_until is not None and now < self.armed_until
