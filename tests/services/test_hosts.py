@@ -5,7 +5,7 @@ import pytest
 from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from tests.conftest import MAC, Clock
+from tests.conftest import MAC
 
 OTHER = "52:54:00:00:00:02"
 
@@ -127,16 +127,3 @@ def test_the_timeline_tells_of_changes_without_password_hashes(ctx: Context) -> 
     hosts.change(ctx, "n1", settings={"parameters": parameters}, who="test")
     assert hosts.show(ctx, "n1")["settings"]["parameters"] == parameters
     assert hashed not in repr(events.recent(ctx))
-
-
-def test_an_address_belongs_to_the_host_that_was_seen_with_it_last(ctx: Context, clock: Clock) -> None:
-    for number in (1, 2):
-        hosts.add(ctx, macs=[f"52:54:00:00:00:0{number}"], name=f"n{number}", who="test")
-        clock.now += 1
-        with ctx.database.write() as session:
-            host = hosts.find(session, f"n{number}")
-            host.seen_at, host.nics[0].address = clock.now, "192.0.2.7"
-    with ctx.database.read() as session:
-        found = hosts.by_address(session, "192.0.2.7")
-        assert found is not None
-        assert found.name == "n2"

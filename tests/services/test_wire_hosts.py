@@ -126,3 +126,14 @@ def test_of_two_choices_whose_answers_are_fetched_at_once_one_counts(ctx: Contex
     assert (host["state"], host["attempt"]["profile"]) == ("installing", profile)
     with pytest.raises(installs.Forbidden, match="not chosen"):
         installs.answers(ctx, tokens[1], peer=PEER)
+
+
+def test_an_address_belongs_to_the_host_that_was_seen_with_it_last(ctx: Context, clock: Clock) -> None:
+    for number in (1, 2):
+        hosts.add(ctx, macs=[f"52:54:00:00:00:0{number}"], name=f"n{number}", who="test")
+        clock.now += 1
+        with ctx.database.write() as session:
+            host = hosts.find(session, f"n{number}")
+            host.seen_at, host.nics[0].address = clock.now, "192.0.2.7"
+    found = wire_hosts.id_behind(ctx.database.look_up, None, "192.0.2.7")
+    assert found == hosts.show(ctx, "n2")["id"]
