@@ -1,18 +1,25 @@
-"""What setup.cfg cannot say: the top-level asset folders go into the wheel as pxeforge/_assets/<kind>."""
+"""What setup.cfg cannot say: the top-level asset folders go into the wheel as pxeforge/_assets/<kind>, and the one piece
+of C is left out where it cannot be compiled.
+"""
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 ASSETS = ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints")
 # git keeps no empty folder: a kind without files may be missing in a clone.
 PRESENT = [kind for kind in ASSETS if Path(kind).is_dir()]
 
 setup(
+    ext_modules=[
+        Extension("pxeforge.servers.lockstep", ["pxeforge/servers/lockstep.c"], py_limited_api=True, optional=True)
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
     packages=[*find_packages(include=["pxeforge", "pxeforge.*"]), *(f"pxeforge._assets.{kind}" for kind in PRESENT)],
     package_dir={f"pxeforge._assets.{kind}": kind for kind in PRESENT},
     package_data={
         **{f"pxeforge._assets.{kind}": ["*", "**/*", "**/.*"] for kind in PRESENT},
+        "pxeforge.servers": ["*.pyi"],
         # Alembic reads its revisions as files; without __init__.py find_packages does not see them.
         "pxeforge.store": ["migrations/*", "migrations/**/*"],
     },

@@ -13,6 +13,10 @@ from typing import Final
 
 import structlog
 
+try:
+    from pxeforge.servers.lockstep import Lockstep
+except ImportError:  # it could not be compiled: slower, and otherwise the same
+    Lockstep = None  # type: ignore[assignment, misc]
 from pxeforge.protocol.cursor import Malformed
 from pxeforge.protocol.flood import FloodGate
 from pxeforge.protocol.tftp.names import BadName, normalise
@@ -27,6 +31,7 @@ from pxeforge.servers.tftp_share import Abandoned, Sharer, receive_shared
 from pxeforge.servers.tftp_sockets import largest_blksize, transfer_sockets
 from pxeforge.servers.tftp_source import Source
 from pxeforge.servers.tftp_window import WindowSender
+from pxeforge.services.problems import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +40,7 @@ _SWEEP_S: Final = 0.1  # how often the deadlines are looked at while something i
 _LONGEST_REQUEST: Final = 4096  # RFC 1350's are at most 512 bytes, those with options a little more
 _WAITING_BYTES: Final = 4 << 20  # requests of a whole room that is powered on at once
 _LONGEST_ANSWER: Final = 400  # clients send ACK and ERROR; of a longer text the end is not missed
+_LONGEST_REASON: Final = 200  # characters that fit the screen of a boot ROM
 _LARGEST_NETASCII: Final = 1 << 20
 _LEAST_BLKSIZE: Final = 8
 _OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -74,6 +80,12 @@ class _Transfer:
     strangers: socket.socket
     sender: WindowSender
     began: float
+    short_way: Lockstep | None = None
+
+    def catch_up(self, now: float) -> None:
+        """What the short way has done becomes known to the transfer."""
+        if self.short_way is not None:
+            self.download.went_on(self.short_way.sent, now)
 
 
 class TftpServer:
@@ -202,6 +214,7 @@ class TftpServer:
         former = self._transfers.get(peer)
         if former is None:
             return False
+        former.catch_up(self._clock())
         if former.request == request and former.download.untouched:
             self._send(former, former.download.repeat())
             return True
@@ -262,7 +275,10 @@ class TftpServer:
     def _ask_desk(self, request: Request, name: str, peer_ip: str) -> bytes | Path:
         if request.mode not in ("octet", "netascii"):
             raise _NotServed(ErrorCode.ILLEGAL_OPERATION, f"mode {request.mode[:20]!r} is not served, ask for octet")
-        content = self._desk.tftp_open(name, peer_ip)
+        try:
+            content = self._desk.tftp_open(name, peer_ip)
+        except Problem as problem:
+            raise _NotServed(ErrorCode.NOT_DEFINED, str(problem)[:_LONGEST_REASON]) from problem
         if content is None:
             raise _NotServed(ErrorCode.FILE_NOT_FOUND, "file not found")
         return content
@@ -277,7 +293,27 @@ class TftpServer:
                 log.debug("TFTP error not sent", peer=received.peer[0], reason=str(problem))
 
     def _handler(self, transfer: _Transfer) -> Callable[[], None]:
-        """What to do when the transfer's socket is readable. Called for every block: its names are looked up once."""
+        """What to do when the transfer's socket is readable."""
+        if transfer.short_way is not None:
+            return transfer.short_way
+        if Lockstep is None or transfer.download.window_block_bytes or transfer.source.descriptor is None:
+            return self._long_way(transfer)
+        transfer.short_way = Lockstep(
+            transfer.udp.fileno(), transfer.source.descriptor, transfer.download.size, transfer.download.agreed.blksize,
+            partial(self._not_so_short, transfer),
+        )  # fmt: skip
+        return transfer.short_way
+
+    def _not_so_short(self, transfer: _Transfer, data: bytes) -> None:
+        """A datagram that is not simply the ACK for the block under way."""
+        now = self._clock()
+        transfer.catch_up(now)
+        self._send(transfer, transfer.download.received(data, transfer.download.peer, now))
+        if transfer.short_way is not None:
+            transfer.short_way.is_out(transfer.download.lone_block)
+
+    def _long_way(self, transfer: _Transfer) -> Callable[[], None]:
+        """Called for every block: its names are looked up once."""
         receive, send, clock = transfer.udp.recv, transfer.udp.send, self._clock
         next_packet, peer = transfer.download.next_packet, transfer.download.peer
 
@@ -339,6 +375,7 @@ class TftpServer:
         if self._transfers and now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_S
             for transfer in list(self._transfers.values()):
+                transfer.catch_up(now)
                 deadline = transfer.download.deadline
                 if deadline is not None and now >= deadline:
                     self._send(transfer, transfer.download.expired(now))
@@ -348,6 +385,7 @@ class TftpServer:
         peer, download = transfer.download.peer, transfer.download
         if self._transfers.pop(peer, None) is None:
             return
+        transfer.catch_up(self._clock())
         self._per_client[peer[0]] -= 1
         if self._per_client[peer[0]] <= 0:
             del self._per_client[peer[0]]
@@ -365,6 +403,8 @@ class TftpServer:
 
 
 def _close(transfer: _Transfer) -> None:
+    if transfer.short_way is not None:
+        transfer.short_way.close()
     transfer.udp.close()
     transfer.strangers.close()
     transfer.source.close()

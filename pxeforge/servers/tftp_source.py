@@ -31,6 +31,11 @@ class Source:
                 raise OSError(errno.EINVAL, "not a regular file")
             self.size = found.st_size
 
+    @property
+    def descriptor(self) -> int | None:
+        """Of the open file; None where the text is in memory."""
+        return self._file
+
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes, fewer only at the end. Files are read ahead: one system call for many small blocks."""
         if self._file is not None and length >= _LARGE:

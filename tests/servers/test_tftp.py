@@ -25,6 +25,32 @@ from .conftest import Desk, Network, running, wait_until
 LARGE = random.Random(1).randbytes(3_000_001)
 
 
+@pytest.fixture(autouse=True, params=["the short way, from files", "the long way, from memory"])
+def way(
+    request: pytest.FixtureRequest,
+    desk: Desk,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything holds with and without what is compiled."""
+    if "long" in request.param:
+        monkeypatch.setattr(tftp_module, "Lockstep", None)
+        return
+    if tftp_module.Lockstep is None:
+        pytest.skip("no C compiler when pxeforge was installed")
+    folder, opened = tmp_path_factory.mktemp("files"), desk.tftp_open
+
+    def from_disk(name: str, peer_ip: str) -> bytes | Path | None:
+        content = opened(name, peer_ip)
+        if not isinstance(content, bytes):
+            return content
+        place = folder / str(len(list(folder.iterdir())))
+        place.write_bytes(content)
+        return place
+
+    monkeypatch.setattr(desk, "tftp_open", from_disk)
+
+
 @pytest.fixture
 def server(desk: Desk) -> Iterator[TftpServer]:
     settings = TftpSettings(
@@ -242,6 +268,16 @@ def test_junk_is_dropped(peer: Peer, desk: Desk, server: TftpServer) -> None:
     peer.ask(b"x")
     assert peer.hear()[0] == Data(1, b"fine")
     assert server.counters["malformed"] == 3
+
+
+def test_what_the_desk_refuses_is_told_with_its_reason(peer: Peer, desk: Desk, server: TftpServer) -> None:
+    desk.problem = "pxelinux.cfg.j2:3: 'disk' is undefined"
+    peer.ask(b"pxelinux.cfg/01-52-54-00-12-34-56")
+    assert peer.hear()[0] == Error(ErrorCode.NOT_DEFINED, desk.problem)
+    assert server.counters["refused"] == 1
+    desk.problem = "x" * 5000
+    peer.ask(b"pxelinux.cfg/01-52-54-00-12-34-56")
+    assert peer.hear()[0] == Error(ErrorCode.NOT_DEFINED, "x" * 200)
 
 
 def test_no_thread_is_made_per_transfer(server: TftpServer, desk: Desk) -> None:

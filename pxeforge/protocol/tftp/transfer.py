@@ -154,6 +154,21 @@ class Download:
         return _DATA_HEADER_BYTES + self._blksize if self._windowsize > 1 else 0
 
     @property
+    def lone_block(self) -> int:
+        """In lockstep the block that is under way, counted from 1 without wrapping: its ACK asks for the next one. 0:
+        there is none, or the transfer has windows.
+        """
+        is_out = self._windowsize == 1 and not self._negotiating and self.outcome is None
+        return self._acked + 1 if is_out else 0
+
+    def went_on(self, sent: int, now: float) -> None:
+        """Somebody else answered ACKs of the peer in lockstep; `sent` is the block under way now."""
+        if sent > self._acked + 1 and self.outcome is None:
+            self._acked, self._sent, self._tries = sent - 1, sent, 0
+            self._ready, self._awaited = iter(()), b""
+            self.deadline = now + self._wait_s
+
+    @property
     def untouched(self) -> bool:
         """Whether the client has not answered yet: a repeated request then is a retry, not a new transfer."""
         return self._acked == 0 and (self._negotiating or not self.agreed.accepted)
