@@ -63,7 +63,8 @@ static void usage(void) {
 }
 
 static void say(struct client *c, const void *data, size_t length) {
-    while (sendto(c->fd, data, length, 0, (struct sockaddr *)&c->server, sizeof c->server) < 0)
+    struct sockaddr *to = c->answered ? NULL : (struct sockaddr *)&c->server; /* connected by then */
+    while (sendto(c->fd, data, length, 0, to, to ? sizeof c->server : 0) < 0)
         if (errno == ECONNREFUSED) continue; /* an old error of this socket, told now */
         else if (errno != EAGAIN && errno != EINTR) die("send");
 }
@@ -111,6 +112,12 @@ static void begin(struct client *c, int epoll) {
     ask(c);
 }
 
+/* The server has chosen its port: from now on the kernel takes nothing from any other, and needs no look-up to send. */
+static void meet(struct client *c, const struct sockaddr_in *from) {
+    c->server.sin_port = from->sin_port, c->answered = 1;
+    if (connect(c->fd, (struct sockaddr *)&c->server, sizeof c->server) < 0) die("connect");
+}
+
 /* 1 when the file is complete or the transfer is lost. */
 static int take(struct client *c, const uint8_t *packet, int length, const struct sockaddr_in *from) {
     if (length < 4) return 0;
@@ -119,14 +126,14 @@ static int take(struct client *c, const uint8_t *packet, int length, const struc
         if (!errors++) fprintf(stderr, "tftp_load: the server says: %.*s\n", length - 4, packet + 4);
         return 1;
     }
-    if (c->answered && from->sin_port != c->server.sin_port) return 0;
+    if (c->answered && from->sin_port != c->server.sin_port) return 0; /* came before we were connected */
+    if (!c->answered && (opcode == 3 || opcode == 6)) meet(c, from);
     if (opcode == 6) {
-        if (c->expected == 1) c->server.sin_port = from->sin_port, c->answered = 1, acknowledge(c, 0);
+        if (c->expected == 1) acknowledge(c, 0);
         return 0;
     }
     if (opcode != 3) return 0;
     if (loss > 0 && chance() < loss) return 0;
-    c->server.sin_port = from->sin_port, c->answered = 1;
     uint16_t ahead = (uint16_t)(block - c->expected);
     if (ahead) {
         if (ahead < 32768 && !c->gap_told) c->gap_told = 1, gaps++, acknowledge(c, c->expected - 1);
@@ -192,8 +199,9 @@ int main(int argc, char **argv) {
         int ready = epoll_wait(epoll, events, 256, spin ? 0 : 20);
         for (int e = 0; e < ready; e++) {
             struct client *c = &all[events[e].data.u32];
-            for (int i = 0; i < BATCH; i++) messages[i].msg_hdr.msg_namelen = sizeof from[i];
-            int got = recvmmsg(c->fd, messages, BATCH, MSG_DONTWAIT, NULL);
+            int most = window > 1 ? BATCH : 1; /* in lockstep a second look finds nothing */
+            for (int i = 0; i < most; i++) messages[i].msg_hdr.msg_namelen = sizeof from[i];
+            int got = recvmmsg(c->fd, messages, most, MSG_DONTWAIT, NULL);
             for (int i = 0; i < got; i++) {
                 if (!looked && messages[i].msg_len > 2 && buffers[i][1] == 6) {
                     looked = 1;
