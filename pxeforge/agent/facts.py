@@ -13,12 +13,14 @@ from typing import Any
 
 _CPU_FLAGS = ("aes", "avx2", "avx512f", "hypervisor", "lm", "pdpe1gb", "sse4_2", "svm", "vmx")
 _DMI = {"uuid": "product_uuid", "serial": "product_serial", "vendor": "sys_vendor", "product": "product_name"}
+_SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"  # of EFI's global variables
+_SYSTEM_PATHS = ("/", "/usr", "/var", "/boot", "/boot/efi")
 _NOT_DISKS = ("loop", "ram", "zram", "fd", "sr", "dm-", "md", "nbd")
 
 
 def collect(root: Path = Path("/"), sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, Any]:
     """All facts. `root` is where the installed system is, `sys` and `proc` where the kernel shows itself."""
-    nics = _nics(sys)
+    nics, mounts = _nics(sys), _mounts(proc)
     release = _key_values(_read(root / "etc/os-release"))
     return {
         "hostname": _read(root / "etc/hostname").strip() or socket.gethostname(),
@@ -27,10 +29,12 @@ def collect(root: Path = Path("/"), sys: Path = Path("/sys"), proc: Path = Path(
         **{name: _read(sys / "class/dmi/id" / file).strip() for name, file in _DMI.items()},
         "cpu": _cpu(proc),
         "ram_bytes": _ram_bytes(proc),
+        "secure_boot": _secure_boot(sys),
         "nics": nics,
         "macs": [nic["mac"] for nic in nics],
         "default_route": _default_route(proc),
-        "disks": _disks(sys, Path("/dev")),
+        "disks": _disks(sys, Path("/dev"), mounts),
+        "mounts": mounts,
         "os": {key: release.get(name, "") for key, name in (("id", "ID"), ("version", "VERSION_ID"), *_OS_NAMES)},
         "kernel": _read(proc / "sys/kernel/osrelease").strip(),
         "machine_id": _read(root / "etc/machine-id").strip(),
@@ -69,6 +73,15 @@ def _cpu(proc: Path) -> dict[str, Any]:
 def _ram_bytes(proc: Path) -> int:
     match = re.search(r"^MemTotal:\s+(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
     return int(match.group(1)) * 1024 if match else 0
+
+
+def _secure_boot(sys: Path) -> bool | None:
+    """Whether UEFI enforces Secure Boot: four bytes of attributes, then 1 or 0. None where it cannot be read."""
+    try:
+        value = (sys / "firmware/efi/efivars" / _SECURE_BOOT).read_bytes()
+    except OSError:
+        return None
+    return value[4] == 1 if len(value) == 5 else None
 
 
 def _nics(sys: Path) -> list[dict[str, Any]]:
@@ -123,7 +136,9 @@ def _default_route(proc: Path) -> dict[str, str] | None:
     return min(routes, key=lambda route: route[0])[1] if routes else None
 
 
-def _disks(sys: Path, dev: Path) -> list[dict[str, Any]]:
+def _disks(sys: Path, dev: Path, mounts: list[dict[str, str]]) -> list[dict[str, Any]]:
+    systems = [Path(mount["device"]).resolve().name for mount in mounts if mount["path"] in _SYSTEM_PATHS]
+    below = {disk for name in systems for disk in _disks_below(sys, name)}
     by_path: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for link in sorted((dev / "disk/by-path").iterdir()):
@@ -141,9 +156,30 @@ def _disks(sys: Path, dev: Path) -> list[dict[str, Any]]:
                 "model": _read(folder / "device/model").strip(),
                 "rotational": _read(folder / "queue/rotational").strip() == "1",
                 "by_path": by_path.get(folder.name, ""),
+                "removable": _read(folder / "removable").strip() == "1",
+                "system": folder.name in below,
             }
         )
     return disks
+
+
+def _disks_below(sys: Path, name: str) -> set[str]:
+    """The disks under a block device: a partition's own, and those of all parts of a volume or an array."""
+    folder = sys / "class/block" / name
+    slaves = [slave.name for slave in (folder / "slaves").glob("*")]
+    if slaves:
+        return {disk for slave in slaves for disk in _disks_below(sys, slave)}
+    return {folder.resolve().parent.name if (folder / "partition").exists() else name}
+
+
+def _mounts(proc: Path) -> list[dict[str, str]]:
+    """File systems on block devices, each once, where it was mounted first: {device, path, filesystem}."""
+    found: dict[str, dict[str, str]] = {}
+    for line in _read(proc / "self/mounts").splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[0].startswith("/dev/"):
+            found.setdefault(fields[0], {"device": fields[0], "path": fields[1], "filesystem": fields[2]})
+    return list(found.values())
 
 
 def _ssh_host_keys(root: Path) -> list[dict[str, str]]:

@@ -2,49 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
+from pxeforge.domain.installer import Installer
 from pxeforge.services import profiles
+from pxeforge.services.answer_templates import default_template
+from pxeforge.services.archive_signature import DEBIAN_KEYRING
+from pxeforge.services.debian_package_import import import_debian
 from pxeforge.services.events import record
-from pxeforge.services.image_import import (
-    CATALOGUE,
-    DEBIAN_KEYRING,
+from pxeforge.services.image_catalogue import CATALOGUE, MIRRORED
+from pxeforge.services.image_store import (
     ImportedImage,
     ImportProblem,
-    MirrorSource,
-    Progress,
-    apt_mirror,
-    import_debian,
+    Verified,
     list_images,
     verify_image,
 )
+from pxeforge.services.import_progress import Tell
+from pxeforge.services.installer_mirror_import import import_installer
+from pxeforge.services.iso_import import import_isos
+from pxeforge.services.media_checks import Trust
+from pxeforge.services.mirror_source import MirrorSource, apt_mirror
+
+SOURCES = ("package", "mirror", "iso")
 
 
-def import_debian_image(
-    settings: Settings, name: str, *, keyring: str | None, progress: Callable[[Progress], None]
-) -> ImportedImage:
-    """Imports and, for an installer, makes the profile of the same name; works beside a running server.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What to import: `source` None means what fits the name and the files."""
 
-    Raises ImportProblem.
+    name: str
+    source: str | None = None
+    isos: Sequence[Path] = ()
+    keyring: Path | None = None
+    sha256: Sequence[str] = ()
+    unverified: bool = False
+    mirror: str | None = None  # None: the configured one
+
+    def __post_init__(self) -> None:
+        if self.from_ != "iso" and (self.isos or self.sha256 or self.unverified):
+            raise ImportProblem("ISO files, --sha256 and --unverified belong to --from iso")
+
+    @property
+    def from_(self) -> str:
+        if self.source is not None:
+            return self.source
+        if self.isos:
+            return "iso"
+        if self.name in CATALOGUE:
+            return "package"
+        if self.name in MIRRORED:
+            return "mirror"
+        names = ", ".join(sorted({*CATALOGUE, *MIRRORED}))
+        raise ImportProblem(
+            f"{self.name!r} comes from an ISO: run `pxeforge image import {self.name} --from iso FILE...`; "
+            f"by name alone there are {names}"
+        )
+
+
+def import_image(settings: Settings, wish: Wish, *, progress: Tell) -> tuple[ImportedImage, str | None]:
+    """The image and the name of the profile that came with it, if it is an installer that has answers.
+
+    Works beside a running server. Raises ImportProblem.
     """
     ctx = open_context(settings, upgrade=True)
-    mirror = MirrorSource(settings.mirror) if settings.mirror else apt_mirror()
-    imported = import_debian(
-        name, data_dir=settings.data_dir, mirror=mirror, keyring=Path(keyring) if keyring else DEBIAN_KEYRING,
-        progress=progress,
-    )  # fmt: skip
+    imported = _import(settings, wish, progress)
     if imported.fresh:
+        said = "unverified" if imported.verified is Verified.UNVERIFIED else f"verified by its {imported.verified}"
         with ctx.database.write() as session:
             record(
                 session, ctx, source="operator", kind="image_imported", who="import",
-                message=f"image {imported.name} {imported.version} imported and verified",
+                message=f"image {imported.name} {imported.version} imported, {said}",
             )  # fmt: skip
-    if CATALOGUE[name].is_installer:
-        profiles.ensure(ctx, name, image=name, who="import")
-    return imported
+    template = default_template(ctx, imported)
+    if template is None:
+        return imported, None
+    # Ubuntu's trees with Debian's installer take their packages from a mirror of Ubuntu.
+    is_other = imported.installer is Installer.DEBIAN and imported.distribution == "ubuntu"
+    own = {"mirror_directory": "/mirror/ubuntu"} if is_other else {}
+    profiles.ensure(ctx, imported.name, image=imported.name, template=template, parameters=own, who="import")
+    return imported, imported.name
+
+
+def _import(settings: Settings, wish: Wish, progress: Tell) -> ImportedImage:
+    if wish.from_ == "iso":
+        trust = Trust(keyring=wish.keyring, sha256=wish.sha256, unverified=wish.unverified)
+        return import_isos(wish.name, wish.isos, data_dir=settings.data_dir, trust=trust, progress=progress)
+    mirror = _mirror(settings, wish)
+    if wish.from_ == "mirror":
+        return import_installer(
+            wish.name, data_dir=settings.data_dir, mirror=mirror, keyring=wish.keyring, progress=progress
+        )  # fmt: skip
+    keyring = wish.keyring or DEBIAN_KEYRING
+    return import_debian(wish.name, data_dir=settings.data_dir, mirror=mirror, keyring=keyring, progress=progress)
+
+
+def _mirror(settings: Settings, wish: Wish) -> MirrorSource:
+    if wish.mirror is not None:
+        return MirrorSource(wish.mirror)
+    entry = MIRRORED.get(wish.name)
+    if entry is not None and entry.distribution != "debian":  # the configured mirror is one of Debian
+        raise ImportProblem(f"{wish.name} needs a mirror of {entry.distribution}: give --mirror http://HOST/ubuntu")
+    return MirrorSource(settings.mirror) if settings.mirror else apt_mirror()
 
 
 def verify_image_files(settings: Settings, name: str) -> list[str]:

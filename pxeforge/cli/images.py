@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from pxeforge.cli.mirror import prefetch
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import say, show_json, show_table
 from pxeforge.cli.progress import printing_progress
@@ -20,24 +22,39 @@ def image() -> None:
 
 @image.command("import")
 @click.argument("name")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--from", "source", type=click.Choice(["package", "mirror", "iso"]), help="Default: what NAME fits.")
 @click.option("--mirror", metavar="URL", help="Package mirror (default: the one apt uses here).")
-@click.option("--keyring", type=click.Path(exists=True), help="Keyring to trust (default: Debian's archive keyring).")
+@click.option("--keyring", type=click.Path(exists=True, path_type=Path), help="Keys to trust (default: the vendor's).")
+@click.option("--sha256", multiple=True, metavar="HEX", help="SHA-256 of an ISO; once for each FILE, in order.")
+@click.option("--unverified", is_flag=True, help="Import an ISO that nobody vouches for; it is marked.")
 @click.pass_obj
-def import_image(session: Any, name: str, mirror: str | None, keyring: str | None) -> None:
-    """Import NAME from a signed package mirror.
+def import_image(
+    session: Any, name: str, files: tuple[Path, ...], source: str | None, mirror: str | None, keyring: Path | None,
+    sha256: tuple[str, ...], unverified: bool,
+) -> None:  # fmt: skip
+    """Import NAME from a signed mirror, or from installation ISO FILES.
 
-    NAME is debian-13, debian-12, debian-13-arm64 or debian-12-arm64 (installers), memtest (memory test) or ipxe.
+    From packages of a mirror: debian-13, debian-12, debian-13-arm64 and debian-12-arm64 (installers), memtest (memory
+    test), ipxe. From a mirror's loose installer files: the same of Debian, ubuntu-14.04 to ubuntu-20.04.
 
-    InRelease (GPG) → Packages → SHA-256 → .deb are verified; nothing is left behind when one of them does not fit.
+    From ISO files (Ubuntu, CentOS, Rocky, AlmaLinux, Fedora, openSUSE), all discs of a set with the first one first:
+    what is on them tells what they are. They are verified by the signature or signed checksums beside them, else by
+    --sha256; without either they are refused unless --unverified is given.
+
+    Nothing is left behind when something does not fit.
     """
-    from pxeforge.app.imports import import_debian_image
+    from pxeforge.app.imports import Wish, import_image
 
-    settings = session.settings(**({"mirror": mirror} if mirror else {}))
+    wish = Wish(
+        name=name, source=source, isos=files, keyring=keyring, sha256=sha256, unverified=unverified, mirror=mirror
+    )  # fmt: skip
     with printing_progress() as progress:
-        imported = import_debian_image(settings, name, keyring=keyring, progress=progress)
+        imported, profile = import_image(session.settings(), wish, progress=progress)
     done = "imported" if imported.fresh else "was imported already"
-    profile = f"; profile {name} is ready" if "linux" in imported.files else ""
-    say(f"{imported.name} {imported.version} {done}{profile}")
+    doubt = ", UNVERIFIED" if imported.verified == "unverified" else ""
+    ready = f"; profile {profile} is ready" if profile else ""
+    say(f"{imported.name} {imported.version} {done}{doubt}{ready}")
 
 
 @image.command("list")
@@ -49,8 +66,8 @@ def list_images(session: Any, as_json: bool) -> None:
     if as_json:
         return show_json(rows)
     columns = {
-        "NAME": "name", "VERSION": "version", "ARCH": "arch", "KERNEL": "kernel", "SIZE": "size_bytes",
-        "IMPORTED": "imported_at",
+        "NAME": "name", "VERSION": "version", "ARCH": "arch", "INSTALLER": "installer", "KERNEL": "kernel",
+        "SIZE": "size_bytes", "VERIFIED": "verified", "IMPORTED": "imported_at",
     }  # fmt: skip
     show_table(rows, columns, empty="No images yet: run `pxeforge image import debian-13`.")
     return None
@@ -97,5 +114,7 @@ def remove(session: Any, name: str) -> None:
     session.api.call("DELETE", at("/images/{}", name))
     say(f"image {name} removed")
 
+
+image.add_command(prefetch)  # as under `mirror`: what an image's installs need of the mirror
 
 COMMANDS = (image,)

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
-from pxeforge.services.image_import import ImportedImage, ImportProblem, latest_image, load_image
-from pxeforge.services.image_import import list_images as imported_images
+from pxeforge.services.image_store import ImportedImage, ImportProblem, latest_image, load_image
+from pxeforge.services.image_store import list_images as imported_images
 from pxeforge.services.problems import Conflict, NotFound
 from pxeforge.services.remembered import Remembered
 from pxeforge.store.tables import Attempt, Profile
@@ -65,8 +65,9 @@ def list_images(ctx: Context) -> list[dict[str, Any]]:
     return [
         {
             "name": image.name, "version": image.version, "arch": image.arch, "suite": image.suite,
-            "kernel": image.kernel_version, "imported_at": image.imported_at,
-            "size_bytes": sum(file.size for file in image.files.values()),
+            "kernel": image.kernel_version, "imported_at": image.imported_at, "size_bytes": image.size_bytes,
+            "installer": image.installer, "distribution": image.distribution, "release": image.release,
+            "verified": image.verified, "tree": image.tree, "live_image": image.live_image,
         }
         for image in imported_images(ctx.data_dir)
     ]  # fmt: skip
@@ -90,7 +91,10 @@ def remove(ctx: Context, name: str, *, who: str) -> None:
             raise Conflict(f"the profile {users[0]} uses the image {name}: remove the profile first")
         if any(reference(image) in live for image in versions):
             raise Conflict(f"a host is armed with the image {name}: disarm it first")
-        record(session, ctx, source="operator", kind="image_removed", who=who, message=f"image {name} removed by {who}")
+        record(
+            session, ctx, source="operator", kind="image_removed", who=who, message=f"image {name} removed by {who}",
+            data={"before": {"versions": [image.version for image in versions]}},
+        )  # fmt: skip
         # Out of sight before the transaction ends: nobody can be armed with what is about to go.
         aside = ctx.data_dir / "images"
         doomed = [image.path.rename(aside / f"{_REMOVED}{image.name}-{image.version}") for image in versions]

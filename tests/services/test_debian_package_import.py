@@ -24,20 +24,13 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.services import image_import
-from pxeforge.services.image_import import (
-    CATALOGUE,
-    ImportProblem,
-    ImportStage,
-    MirrorSource,
-    Progress,
-    apt_mirror,
-    import_debian,
-    latest_image,
-    list_images,
-    sweep_incoming,
-    verify_image,
-)
+from pxeforge.services import mirror_source
+from pxeforge.services.debian_package_import import import_debian
+from pxeforge.services.image_catalogue import CATALOGUE
+from pxeforge.services.image_staging import sweep_incoming
+from pxeforge.services.image_store import ImportProblem, latest_image, list_images, verify_image
+from pxeforge.services.import_progress import ImportStage, Progress
+from pxeforge.services.mirror_source import MirrorSource, apt_mirror
 
 pytestmark = pytest.mark.skipif(
     shutil.which("gpg") is None or shutil.which("gpgv") is None, reason="needs gpg and gpgv"
@@ -145,6 +138,7 @@ class FakeMirror:
         self.cut: list[int] = []  # one per request of the .deb
         self.status: int | None = None
         self.delay_s = 0.0
+        self.silent_s = 0.0  # before each answer
         self.honours_range = True
         self.publish(make_deb(whole_content()))
 
@@ -186,6 +180,7 @@ def mirror(keys: tuple[Key, Key]) -> Iterator[tuple[FakeMirror, MirrorSource]]:
         def do_GET(self) -> None:
             name = self.path.removeprefix("/debian/")
             fake.asked.append((name, self.headers.get("Range")))
+            time.sleep(fake.silent_s)
             data = fake.files.get(name)
             status = fake.status or (404 if data is None else 200)
             body, start = data if status == 200 and data is not None else b"", 0
@@ -525,7 +520,7 @@ def test_network_errors_are_one_sentence(mirror, tmp_path: Path) -> None:
 
 
 def test_a_silent_mirror_times_out(tmp_path: Path, keys: tuple[Key, Key], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_import, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(mirror_source, "READ_TIMEOUT_S", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -586,7 +581,8 @@ def test_verify_finds_changed_missing_and_foreign_files(mirror, tmp_path: Path) 
 KILLED = """
 import sys
 from pathlib import Path
-from pxeforge.services.image_import import MirrorSource, import_debian
+from pxeforge.services.debian_package_import import import_debian
+from pxeforge.services.mirror_source import MirrorSource
 def tell(progress):
     print(progress.stage.value, progress.done_bytes, flush=True)
 import_debian(data_dir=Path(sys.argv[1]), mirror=MirrorSource(sys.argv[2]), keyring=Path(sys.argv[3]), progress=tell)
