@@ -6,99 +6,43 @@ import dataclasses
 import enum
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pxeforge.domain.installer import Installer
+from pxeforge.render.accounts import Account, check_hash
+from pxeforge.render.autoinstall import autoinstall_variables
+from pxeforge.render.disks import Disks
 from pxeforge.render.environment import render_template
+from pxeforge.render.install_source import InstallSource
+from pxeforge.render.kickstart import kickstart_variables
+from pxeforge.render.network import Network
+from pxeforge.render.networkd import networkd_files, resolv_conf
+from pxeforge.render.partman import FIRMWARE_MB, partman_plan
+from pxeforge.render.repositories import Repository
+from pxeforge.render.snippets import LateSnippet
+from pxeforge.render.values import (
+    ABSOLUTE,
+    DOMAIN,
+    HOST_PATH,
+    HOST_PORT,
+    HOSTNAME,
+    LOCALE,
+    PACKAGE,
+    RPM_PACKAGE,
+    SHA256,
+    TIMEZONE,
+    URL,
+    WEB_URL,
+    WORD,
+    AnswersProblem,
+    check,
+    check_unique,
+)
 
-_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOSTNAME = re.compile(_LABEL)
-_DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-_HOST_PORT = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_ABSOLUTE = re.compile(r"(/[A-Za-z0-9._+~-]+)+/?")
-_URL = re.compile(r"http://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-_TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
-_CRYPT = re.compile(r"\$(6|5|y|gy|7|2[aby])\$[A-Za-z0-9./$=,+-]{8,256}")
-_SSH_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{16,}( [^\x00-\x1f\x7f]*)?")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_DEVICE_WORD = re.compile(r"[A-Za-z0-9_.:/+ @=-]{1,200}")
-
-
-class AnswersProblem(ValueError):
-    """A value cannot go into an answer file; the message names the field and says what is expected."""
-
-
-class DiskRuleKind(enum.Enum):
-    """How the install disk is named."""
-
-    FIRST = "first"  # first disk that is not removable, in the installer's order
-    SERIAL = "serial"  # serial number or WWN as udev or sysfs tells it
-    BY_PATH = "by-path"  # a name in /dev/disk/by-path
-    NAME = "name"  # a device like /dev/vda, for virtual disks without serial
-    SIZE = "size"  # first disk that is not removable and between min_bytes and max_bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskRule:
-    """Which disk to install to. `min_bytes`/`max_bytes` (None: no limit) are checked for every kind."""
-
-    kind: DiskRuleKind = DiskRuleKind.FIRST
-    value: str = ""
-    min_bytes: int | None = None
-    max_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        needs_value = self.kind in (DiskRuleKind.SERIAL, DiskRuleKind.BY_PATH, DiskRuleKind.NAME)
-        if needs_value and not _DEVICE_WORD.fullmatch(self.value):
-            raise AnswersProblem(f"disk rule {self.kind.value} needs a value, not {self.value!r}")
-        if not needs_value and self.value:
-            raise AnswersProblem(f"disk rule {self.kind.value} takes no value, not {self.value!r}")
-        if self.kind is DiskRuleKind.NAME and not self.value.startswith("/dev/"):
-            raise AnswersProblem(f"disk rule name needs a device like /dev/vda, not {self.value!r}")
-        if self.kind is DiskRuleKind.SIZE and self.min_bytes is None and self.max_bytes is None:
-            raise AnswersProblem("disk rule size needs a smallest or a largest size")
-        if (self.min_bytes or 0) < 0 or (self.max_bytes is not None and self.max_bytes < (self.min_bytes or 0)):
-            raise AnswersProblem("disk rule: the largest size is below the smallest")
-
-    @classmethod
-    def parse(cls, text: str) -> DiskRule:
-        """Reads `first`, `serial=…`, `by-path=…`, `name=/dev/vda`, `size=20G..500G` (either side may be missing)."""
-        kind, _, value = text.strip().partition("=")
-        if kind == "size":
-            low, dots, high = value.partition("..")
-            if not dots:
-                raise AnswersProblem(f"disk rule {text!r}: write size=MIN..MAX, for example size=20G..500G")
-            return cls(kind=DiskRuleKind.SIZE, min_bytes=_size_bytes(low), max_bytes=_size_bytes(high))
-        try:
-            return cls(kind=DiskRuleKind(kind), value=value)
-        except AnswersProblem:
-            raise
-        except ValueError:
-            kinds = ", ".join(kind.value for kind in DiskRuleKind)
-            raise AnswersProblem(f"unknown disk rule {text!r}: use one of {kinds}") from None
-
-
-def _size_bytes(text: str) -> int | None:
-    """`20G` as bytes (powers of 1000, as disks are sold); empty is None."""
-    if not text:
-        return None
-    match = re.fullmatch(r"([0-9]{1,12})([MGT]?)B?", text.strip(), re.ASCII)
-    if match is None:
-        raise AnswersProblem(f"{text!r} is not a disk size: write it like 20G")
-    return int(match[1]) * {"": 1, "M": 10**6, "G": 10**9, "T": 10**12}[match[2]]
-
-
-class DiskLayout(enum.Enum):
-    """How the install disk is divided (partman's recipe `atomic`: all files in one partition)."""
-
-    PLAIN = "plain"
-    LVM = "lvm"
+_PASSPHRASE: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
 class PowerAction(enum.Enum):
@@ -108,35 +52,12 @@ class PowerAction(enum.Enum):
     REBOOT = "reboot"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """A user of the installed system. Without `password_hash` (crypt format) only ssh keys let it in."""
+class Upgrade(enum.Enum):
+    """What happens to packages that the base system brought, where newer ones are at hand."""
 
-    name: str
-    password_hash: str | None = None
-    ssh_keys: tuple[str, ...] = ()
-    sudo: bool = False
-
-    def __post_init__(self) -> None:
-        _check(_USER, "user name", self.name, "letters, digits, _ and -")
-        if self.name == "root":
-            raise AnswersProblem("root is not an account to create: use root_password_hash")
-        _check_hash(f"password of user {self.name}", self.password_hash)
-        for key in self.ssh_keys:
-            _check(_SSH_KEY, f"ssh key of user {self.name}", key, "one line like 'ssh-ed25519 AAAA… comment'")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateSnippet:
-    """A piece of shell (busybox sh, new system in $TARGET) run at the end of the install; may fail without harm."""
-
-    name: str
-    text: str
-
-    def __post_init__(self) -> None:
-        _check(_NAME, "late snippet name", self.name, "letters, digits, _ . -")
-        if "\0" in self.text:
-            raise AnswersProblem(f"late snippet {self.name} holds a NUL")
+    NONE = "none"
+    SAFE = "safe-upgrade"
+    FULL = "full-upgrade"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,49 +76,67 @@ class AnswersContext:
     mirror_suite: str = "trixie"
     udeb_suite: str | None = None  # another suite for udebs only (an overlay)
     allow_unauthenticated: bool = False  # for an unsigned overlay in a lab; d-i then checks no signature at all
-    security_host: str | None = None  # mirror of the security suite; None: not configured by d-i
-    disk_rule: DiskRule = dataclasses.field(default_factory=DiskRule)
-    wipe: bool | tuple[str, ...] = False  # True: any data; else serials (or by-path names) that may be wiped
-    disk_layout: DiskLayout = DiskLayout.PLAIN
-    fs: str = "ext4"
+    mirror_proxy: str | None = None  # http://host:port/, for the installer and the installed system
+    security_host: str | None = None  # what stands before /debian-security; None: not configured by d-i
+    updates: bool = False  # the suite of stable updates
+    disks: Disks = dataclasses.field(default_factory=Disks)
+    network: Network = dataclasses.field(default_factory=Network)
+    luks_passphrase: str | None = dataclasses.field(default=None, repr=False)
+    repositories: tuple[Repository, ...] = ()
     users: tuple[Account, ...] = ()
     root_password_hash: str | None = None  # None: root has no password
     packages: tuple[str, ...] = ("openssh-server", "python3")
+    tasks: tuple[str, ...] = ("standard", "ssh-server")  # of tasksel
+    upgrade: Upgrade = Upgrade.NONE
     timezone: str = "UTC"
     ntp_server: str | None = None  # asked once, during the install
     kernel_package: str | None = None  # None: d-i chooses
     late_snippets: tuple[LateSnippet, ...] = ()
     power_action: PowerAction = PowerAction.POWEROFF
     light: bool = False  # smallest udeb set, minbase, eatmydata: for virtual machines in a lab
-    extra_lines: tuple[str, ...] = ()  # further preseed lines, each whole
+    extra_lines: tuple[str, ...] = ()  # further lines of a preseed or kickstart file, each whole
     agent_sha256: str | None = None  # hex digest of <boot_url>/agent/pxeforge-agent.pyz; None: no agent (late fails)
     register_args: tuple[str, ...] = ()  # further words for `pxeforge-agent.pyz register`
+    source: InstallSource = dataclasses.field(default_factory=InstallSource)
+    locale: str = "C"
+    keymap: str = "us"
+    installed_args: str = ""  # kernel arguments that the installed system keeps
+    ubuntu_mirror: str | None = None  # URI of a mirror of Ubuntu; None: what the medium holds has to do
 
     def __post_init__(self) -> None:
-        _check(_HOSTNAME, "hostname", self.hostname, "one label of lower case letters, digits and -")
-        _check(_DOMAIN, "domain", self.domain, "labels joined by dots")
-        _check(_HOST_PORT, "mirror_host", self.mirror_host, "host or host:port")
-        _check(_URL, "installer_url", self.installer_url, "http://IP:port/installer/TOKEN")
-        _check(_URL, "boot_url", self.boot_url, "http://IP:port")
-        _check(_ABSOLUTE, "mirror_directory", self.mirror_directory, "a path like /debian")
-        _check(_WORD, "mirror_suite", self.mirror_suite, "a word like trixie")
-        _check(_WORD, "udeb_suite", self.udeb_suite, "a word like trixie")
-        _check(_HOST_PORT, "security_host", self.security_host, "host or host:port")
-        _check(_WORD, "fs", self.fs, "a word like ext4")
-        _check(_TIMEZONE, "timezone", self.timezone, "a name like Europe/Berlin")
-        _check(_HOST_PORT, "ntp_server", self.ntp_server, "a host")
-        _check(_PACKAGE, "kernel_package", self.kernel_package, "a package name")
-        _check(_SHA256, "agent_sha256", self.agent_sha256, "64 hex digits")
-        _check_hash("root_password_hash", self.root_password_hash)
+        check(HOSTNAME, "hostname", self.hostname, "one label of lower case letters, digits and -")
+        check(DOMAIN, "domain", self.domain, "labels joined by dots")
+        check(HOST_PORT, "mirror_host", self.mirror_host, "host or host:port")
+        check(URL, "installer_url", self.installer_url, "http://IP:port/installer/TOKEN")
+        check(URL, "boot_url", self.boot_url, "http://IP:port")
+        check(ABSOLUTE, "mirror_directory", self.mirror_directory, "a path like /debian")
+        check(WORD, "mirror_suite", self.mirror_suite, "a word like trixie")
+        check(WORD, "udeb_suite", self.udeb_suite, "a word like trixie")
+        check(WEB_URL, "mirror_proxy", self.mirror_proxy, "http://host:port/")
+        check(HOST_PATH, "security_host", self.security_host, "host, host:port or host:port/path")
+        for task in self.tasks:
+            check(PACKAGE, "tasks", task, "task names")
+        if self.luks_passphrase is not None and not _PASSPHRASE.fullmatch(self.luks_passphrase):
+            raise AnswersProblem("luks_passphrase must be 16 to 128 of A-Z, a-z, 0-9, _ and -")
+        check(TIMEZONE, "timezone", self.timezone, "a name like Europe/Berlin")
+        check(HOST_PORT, "ntp_server", self.ntp_server, "a host")
+        check(PACKAGE, "kernel_package", self.kernel_package, "a package name")
+        check(SHA256, "agent_sha256", self.agent_sha256, "64 hex digits")
+        check_hash("root_password_hash", self.root_password_hash)
+        # Parameters are checked before anybody knows for which system: then either form will do.
+        is_debian = self.source.release and self.source.installer is not Installer.ANACONDA
         for package in self.packages:
-            _check(_PACKAGE, "packages", package, "package names")
-        for serial in self.wipe if isinstance(self.wipe, tuple) else ():
-            _check(_DEVICE_WORD, "wipe", serial, "serial numbers")
+            check(PACKAGE if is_debian else RPM_PACKAGE, "packages", package, "package names")
         for line in self.extra_lines:
             if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line) or line.endswith("\\"):
                 raise AnswersProblem(f"extra_lines: {line!r} must be one whole preseed line")
-        _check_unique("user", [user.name for user in self.users])
-        _check_unique("late snippet", [snippet.name for snippet in self.late_snippets])
+        check_unique("user", [user.name for user in self.users])
+        check_unique("repository", [repository.name for repository in self.repositories])
+        check_unique("late snippet", [snippet.label for snippet in self.late_snippets])
+        check(LOCALE, "locale", self.locale, "a name like en_US.UTF-8")
+        check(WORD, "keymap", self.keymap, "a word like us")
+        check(WEB_URL, "ubuntu_mirror", self.ubuntu_mirror, "http://host/path")
+        self._family_variables()
 
     def variables(self) -> dict[str, object]:
         """The template variables: the fields, and what follows from them."""
@@ -209,8 +148,24 @@ class AnswersContext:
             **values,
             "installer_user": first,
             "all_packages": tuple(dict.fromkeys((*self.packages, *sudo))),
+            "partman": partman_plan(self.disks),
+            "firmware_mb": FIRMWARE_MB,
+            "resolv_conf": resolv_conf(self.network),
+            "network_files": networkd_files(self.network),
             "jitter_s": zlib.crc32(self.hostname.encode()) % 7,  # a rack must not retry in step
+            **self._family_variables(),
         }
+
+    def _family_variables(self) -> Mapping[str, object]:
+        """What only the templates of this installer use; raises AnswersProblem for what it cannot do."""
+        more = _FAMILIES.get(self.source.installer)
+        return more(self) if more is not None else {}
+
+
+_FAMILIES: Final[Mapping[Installer, Callable[[AnswersContext], Mapping[str, object]]]] = {
+    Installer.ANACONDA: kickstart_variables,
+    Installer.SUBIQUITY: autoinstall_variables,
+}
 
 
 def render_answers(template: str, context: AnswersContext, dirs: Sequence[Path]) -> str:
@@ -231,24 +186,3 @@ def render_disks(context: AnswersContext, dirs: Sequence[Path]) -> str:
 def render_late(context: AnswersContext, dirs: Sequence[Path]) -> str:
     """The script behind `<installer_url>/late`, run in d-i when /target is complete. Raises TemplateProblem."""
     return render_template("late.sh.j2", context.variables(), dirs)
-
-
-def is_crypt_hash(text: str) -> bool:
-    """Whether the text looks like crypt(5) output of a method that is still good (no DES, no MD5)."""
-    return _CRYPT.fullmatch(text) is not None
-
-
-def _check_hash(field: str, value: str | None) -> None:
-    """Never shows the value: it may be the plain password."""
-    if value is not None and not is_crypt_hash(value):
-        raise AnswersProblem(f"{field} must be a hash ($6$…, $y$…), not plain text: make one with mkpasswd")
-
-
-def _check_unique(what: str, names: list[str]) -> None:
-    if len(set(names)) != len(names):
-        raise AnswersProblem(f"a {what} is there twice: {', '.join(names)}")
-
-
-def _check(pattern: re.Pattern[str], field: str, value: str | None, expected: str) -> None:
-    if value is not None and not pattern.fullmatch(value):
-        raise AnswersProblem(f"{field}: {value!r} is not {expected}")

@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pxeforge.render.accounts import Account
 from pxeforge.render.answers import (
-    Account,
     AnswersContext,
-    AnswersProblem,
-    DiskLayout,
-    DiskRule,
-    DiskRuleKind,
-    LateSnippet,
     PowerAction,
     render_answers,
     render_disks,
     render_late,
 )
+from pxeforge.render.disks import DiskLayout, DiskRule, Disks
 from pxeforge.render.environment import TemplateProblem
+from pxeforge.render.install_source import InstallSource
 from pxeforge.render.lint import lint_preseed
+from pxeforge.render.snippets import LateSnippet
+from pxeforge.render.values import AnswersProblem
 
 HASH = "$6$saltsalt$" + "x" * 86
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ ops"
@@ -45,11 +44,11 @@ def answers(make_context, preseed_dirs):
 VARIANTS: list[dict[str, object]] = [
     {},
     {"light": True},
-    {"light": True, "disk_layout": DiskLayout.LVM, "fs": "xfs", "kernel_package": "linux-image-cloud-amd64"},
-    {"disk_layout": DiskLayout.LVM, "ntp_server": "192.0.2.1", "security_host": "192.0.2.1:8080"},
+    {"light": True, "disks": Disks(layout=DiskLayout.LVM, filesystem="xfs"), "kernel_package": "linux-image-cloud"},
+    {"disks": Disks(layout=DiskLayout.LVM), "ntp_server": "192.0.2.1", "security_host": "192.0.2.1:8080"},
     {"udeb_suite": "trixie-lab", "allow_unauthenticated": True, "power_action": PowerAction.REBOOT},
     {"users": (Account(name="ops", password_hash=HASH, ssh_keys=(KEY,), sudo=True),), "root_password_hash": HASH},
-    {"extra_lines": ("d-i clock-setup/foo string bar",), "wipe": ("S1",)},
+    {"extra_lines": ("d-i clock-setup/foo string bar",), "disks": Disks(wipe=("S1",))},
 ]
 
 
@@ -84,6 +83,7 @@ def test_light_answers_are_those_known_to_work_in_the_lab(answers) -> None:
     seed = answers(light=True, kernel_package="linux-image-cloud-amd64")
     assert seed["anna/standard_modules"] == "false"
     assert seed["anna/choose_modules"].startswith("eatmydata-udeb, disk-detect, partman-base")
+    assert "partman-efi, " in seed["anna/choose_modules"]
     assert seed["base-installer/debootstrap_variant"] == "minbase"
     assert "debconf-i18n" in seed["base-installer/includes"]
     assert seed["base-installer/kernel/image"] == "linux-image-cloud-amd64"
@@ -101,7 +101,7 @@ def test_normal_answers_install_a_normal_debian(answers) -> None:
 
 
 def test_lvm_is_asked_for_when_wanted(answers) -> None:
-    seed = answers(disk_layout=DiskLayout.LVM, light=True)
+    seed = answers(disks=Disks(layout=DiskLayout.LVM), light=True)
     assert seed["partman-auto/method"] == "lvm"
     assert seed["partman-auto-lvm/guided_size"] == "max"
     assert "partman-auto-lvm," in seed["anna/choose_modules"]
@@ -147,13 +147,11 @@ def test_a_plain_or_weak_password_is_refused_and_not_repeated(make_context, plai
         {"installer_url": "http://x/installer/'; reboot #"},
         {"boot_url": "https://x"},
         {"packages": ("a b",)},
-        {"packages": ("Vim",)},
+        {"packages": ("Vim",), "source": InstallSource(release="13")},
         {"timezone": "Europe/Berlin; x"},
-        {"fs": "ext4\n"},
         {"extra_lines": ("a\nb",)},
         {"extra_lines": ("a \\",)},
         {"agent_sha256": "abc"},
-        {"wipe": ("a'b",)},
         {"ntp_server": "x y"},
         {"kernel_package": "x;y"},
         {"users": (Account(name="a"), Account(name="a"))},
@@ -176,46 +174,6 @@ def test_these_are_no_ssh_keys(key: str) -> None:
         Account(name="ops", ssh_keys=(key,))
 
 
-def test_disk_rules_are_read_from_text() -> None:
-    assert DiskRule.parse("first") == DiskRule()
-    assert DiskRule.parse("serial=WD-1 2") == DiskRule(kind=DiskRuleKind.SERIAL, value="WD-1 2")
-    assert DiskRule.parse("by-path=pci-0000:00:1f.2-ata-1").value == "pci-0000:00:1f.2-ata-1"
-    assert DiskRule.parse("size=20G..500G") == DiskRule(
-        kind=DiskRuleKind.SIZE, min_bytes=20 * 10**9, max_bytes=5 * 10**11
-    )
-    assert DiskRule.parse("size=1T..") == DiskRule(kind=DiskRuleKind.SIZE, min_bytes=10**12)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "last",
-        "serial",
-        "serial=",
-        "name=vda",
-        "first=x",
-        "size=20G",
-        "size=..",
-        "size=5G..1G",
-        "size=1X..",
-        "serial=a;b",
-    ],
-)
-def test_these_are_no_disk_rules(text: str) -> None:
-    with pytest.raises(AnswersProblem):
-        DiskRule.parse(text)
-
-
-@given(st.text())
-def test_any_text_is_a_disk_rule_or_refused(text: str) -> None:
-    try:
-        rule = DiskRule.parse(text)
-    except AnswersProblem:
-        return
-    assert "\n" not in rule.value
-
-
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_any_snippet_text_stays_one_word_of_the_late_script(text: str) -> None:
     context = AnswersContext(
@@ -229,7 +187,7 @@ def test_any_snippet_text_stays_one_word_of_the_late_script(text: str) -> None:
     dirs = (Path(__file__).parents[2] / "preseed",)
     rendered = render_late(context, dirs)
     quoted = "'" + text.replace("'", "'\"'\"'") + "'"
-    assert f"    snippet s {quoted}\n" in rendered or f"    snippet s {text}\n" in rendered
+    assert f"    snippet profile/s {quoted}\n" in rendered or f"    snippet profile/s {text}\n" in rendered
 
 
 def test_an_error_in_an_operators_template_names_file_and_line(make_context, preseed_dirs, tmp_path: Path) -> None:
@@ -241,9 +199,21 @@ def test_an_error_in_an_operators_template_names_file_and_line(make_context, pre
         render_answers("debian.cfg.j2", make_context(), [own, *preseed_dirs])
 
 
+def test_a_part_of_the_operators_own_replaces_only_that_part(make_context, preseed_dirs, tmp_path: Path) -> None:
+    own = tmp_path / "preseed"
+    own.mkdir()
+    (own / "clock.cfg.j2").write_text("d-i time/zone string Antarctica/Troll\n")
+    shipped = render_answers("debian.cfg.j2", make_context(), preseed_dirs)
+    text = render_answers("debian.cfg.j2", make_context(), [own, *preseed_dirs])
+    assert "d-i time/zone string Antarctica/Troll\n" in text
+    assert "clock-setup" not in text
+    lines = set(shipped.splitlines()) - set(text.splitlines())
+    assert {line.split()[1] for line in lines} == {"clock-setup/utc", "clock-setup/ntp", "time/zone"}
+
+
 def test_rules_and_wipes_are_rendered_as_data(make_context, preseed_dirs) -> None:
-    text = render_disks(make_context(disk_rule=DiskRule.parse("serial=A B"), wipe=("C D",)), preseed_dirs)
-    assert "\nRULE=serial\nVALUE='A B'\n" in text
+    text = render_disks(make_context(disks=Disks(rule=DiskRule.parse("serial=A B"), wipe=("C D",))), preseed_dirs)
+    assert "\npick serial 'A B' 0 0\n" in text
     assert "\n    printf '%s\\n' 'C D'\n" in text
     assert "\nWIPE_ALL=no\n" in text
-    assert "\nWIPE_ALL=yes\n" in render_disks(make_context(wipe=True), preseed_dirs)
+    assert "\nWIPE_ALL=yes\n" in render_disks(make_context(disks=Disks(wipe=True)), preseed_dirs)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from pxeforge.render.answers import Account, LateSnippet, render_early, render_late
+from pxeforge.render.accounts import Account
+from pxeforge.render.answers import render_answers, render_early, render_late
+from pxeforge.render.disks import DiskLayout, Disks
+from pxeforge.render.network import Network
+from pxeforge.render.repositories import Repository
+from pxeforge.render.snippets import LateSnippet
 
 AGENT = b"agent bytes"
 DIGEST = hashlib.sha256(AGENT).hexdigest()
@@ -32,7 +38,8 @@ def target(tmp_path: Path) -> Path:
 def late(run_script, make_context, preseed_dirs, target: Path):
     def run(replies: dict[str, str] | None = None, **fields: object):
         text = render_late(make_context(**{"agent_sha256": DIGEST, **fields}), preseed_dirs)
-        return run_script(text, env={"TARGET": str(target)}, replies={"wget": WGET, **(replies or {})})
+        env = {"TARGET": str(target), **({"PROC": os.environ["PROC"]} if "PROC" in os.environ else {})}
+        return run_script(text, env=env, replies={"wget": WGET, **(replies or {})})
 
     return run
 
@@ -107,12 +114,12 @@ def test_snippets_run_apart_and_their_ends_are_logged(late, target: Path) -> Non
     assert ran.code == 0
     assert (target / "made").read_text() == f"in {target}\n"
     log = log_of(target)
-    assert "snippet good: rc=0" in log
-    assert "snippet failing: rc=7" in log
-    assert "xx\nsnippet last: rc=0" in log
+    assert "snippet profile/good: rc=0" in log
+    assert "snippet profile/failing: rc=7" in log
+    assert "xx\nsnippet profile/last: rc=0" in log
     reports = [call for call in ran.called("wget") if "failed?stage=late" in call]
     assert len(reports) == 2
-    assert "late snippet broken ended with" in reports[0]
+    assert "late snippet profile/broken ended with" in reports[0]
     assert ran.called("in-target")
 
 
@@ -141,6 +148,7 @@ def test_the_early_script_reports_and_never_fails(
     hooks = [
         tmp_path / "usr/lib/finish-install.d/08hw-detect",
         tmp_path / "usr/lib/post-base-installer.d/50install-firmware",
+        tmp_path / "usr/lib/base-installer.d/20console-setup",
     ]
     for hook in hooks:
         hook.parent.mkdir(parents=True)
@@ -159,3 +167,86 @@ def test_the_early_script_reports_and_never_fails(
     )
     normal = run_script(render_early(make_context(), preseed_dirs), env={"ROOT": str(tmp_path)})
     assert not normal.called("anna-install")
+
+
+BOND = {
+    "nics": [{"mac": "boot", "name": "a"}, {"mac": "52:54:00:00:00:02", "name": "b"}],
+    "bonds": [{"name": "bond0", "nics": ["a", "b"], "addresses": ["192.0.2.5/24"], "gateway": "192.0.2.1"}],
+    "dns": ["192.0.2.1"],
+}
+
+
+@pytest.fixture
+def with_networkd(target: Path, tmp_path: Path) -> Path:
+    """A new system with systemd-networkd, and a kernel line as PXELINUX writes it."""
+    networkd = target / "usr/lib/systemd/systemd-networkd"
+    networkd.parent.mkdir(parents=True)
+    networkd.write_text("#!/bin/sh\n")
+    networkd.chmod(0o755)
+    (target / "etc/network").mkdir()
+    (target / "etc/network/interfaces").write_text("auto enp0s3\niface enp0s3 inet dhcp\n")
+    (tmp_path / "cmdline").write_text("auto=true BOOTIF=01-52-54-00-AA-BB-CC quiet\n")
+    return tmp_path
+
+
+def test_a_bond_is_left_to_systemd_networkd(late, target: Path, with_networkd: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PROC", str(with_networkd))
+    ran = late(network=Network.parse(BOND))
+    folder = target / "etc/systemd/network"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["30-bond0.netdev", "30-bond0.network", "50-a.network", "50-b.network"]
+    assert "PermanentMACAddress=52:54:00:aa:bb:cc\n" in (folder / "50-a.network").read_text()
+    assert "PermanentMACAddress=52:54:00:00:00:02\n" in (folder / "50-b.network").read_text()
+    assert (target / "etc/network/interfaces").read_text() == "auto lo\niface lo inet loopback\n"
+    assert "enp0s3" in (target / "etc/network/interfaces.installer").read_text()
+    assert (target / "etc/resolv.conf").read_text() == "nameserver 192.0.2.1\n"
+    assert ran.called("in-target")[0] == "in-target systemctl enable systemd-networkd"
+    assert not [call for call in ran.called("wget") if "failed" in call]
+
+
+def test_a_system_without_networkd_keeps_its_network_and_says_so(late, target: Path) -> None:
+    ran = late(network=Network.parse(BOND))
+    (report,) = [call for call in ran.called("wget") if "failed?stage=late" in call]
+    assert "no systemd-networkd" in report
+    assert not (target / "etc/systemd").exists()
+    assert "registered" in log_of(target)
+
+
+def test_a_network_that_the_installer_writes_is_left_alone(late, target: Path, with_networkd: Path) -> None:
+    late(network=Network.parse({"nics": [{"mac": "boot", "addresses": ["192.0.2.5/24"]}]}))
+    assert not (target / "etc/systemd").exists()
+    assert "enp0s3" in (target / "etc/network/interfaces").read_text()
+
+
+def test_the_second_disk_of_a_mirror_gets_the_boot_loader_too(
+    late, target: Path, tmp_path: Path, monkeypatch
+) -> None:  # fmt: skip
+    (target / "boot/efi/EFI/BOOT").mkdir(parents=True)
+    (target / "boot/efi/EFI/BOOT/BOOTX64.EFI").write_text("grub")
+    (tmp_path / "mounts").write_text(f"/dev/vda1 {target}/boot/efi vfat rw 0 0\n")
+    monkeypatch.setenv("PROC", str(tmp_path))
+    ran = late({"debconf-get": "echo /dev/vda /dev/vdb"}, disks=Disks(layout=DiskLayout.RAID1))
+    esp = tmp_path / "scratch/pxeforge-esp"
+    assert ran.called("mount") == [f"mount -t vfat /dev/vdb1 {esp}"]
+    assert (esp / "EFI/BOOT/BOOTX64.EFI").read_text() == "grub"
+    assert "boot loader: copied to /dev/vdb1" in log_of(target)
+
+
+def test_snippets_are_told_together_with_their_ends(late) -> None:
+    snippets = (LateSnippet(name="a", text="true"), LateSnippet(name="b", text="exit 4", source="host"))
+    ran = late(late_snippets=snippets)
+    (report,) = [call for call in ran.called("wget") if "progress?stage=late" in call]
+    assert "late snippets: profile/a rc=0; host/b rc=4" in report
+
+
+def test_the_early_script_keeps_the_keys_of_repositories_for_apt(
+    run_script, make_context, preseed_dirs, tmp_path
+) -> None:
+    key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEZ\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    repository = Repository(name="tools", url="http://m/t", suite="stable", components=("main",), key=key)
+    context = make_context(repositories=(repository,))
+    assert run_script(render_early(context, preseed_dirs)).code == 0
+    assert (tmp_path / "scratch/pxeforge-key-tools.asc").read_text() == key
+    answers = render_answers("debian.cfg.j2", context, preseed_dirs)
+    assert "d-i apt-setup/local0/repository string http://m/t stable main\n" in answers
+    assert "d-i apt-setup/local0/key string file:///tmp/pxeforge-key-tools.asc\n" in answers
