@@ -1,4 +1,4 @@
-"""The kernel command line of a debian-installer run: what it must know before it can fetch its answers."""
+"""The kernel command line of an installer: what it must know before it can fetch its answers."""
 
 from __future__ import annotations
 
@@ -97,6 +97,69 @@ def rescue_preset(*, mirror_host: str, mirror_directory: str, suite: str) -> tup
         "mirror/http/proxy=",
         f"mirror/suite={suite}",
     )
+
+
+def anaconda_args(
+    *,
+    answers_url: str | None,
+    tree_url: str,
+    level: int,
+    keymap: str = "us",
+    log_host: str | None = None,
+    console: str | None = None,
+    extra: str = "",
+) -> str:
+    """One line for Red Hat's installer; `level` 6 is Enterprise Linux 6. Without `answers_url` its rescue system.
+
+    Both find the NIC that netbooted by `BOOTIF=` (added by the boot loader), the older one if it is told to. What the
+    installed system's boot loader is to keep stands in the kickstart file. Raises KernelArgsProblem.
+    """
+    if level <= 6:
+        words = [f"ks={answers_url}"] if answers_url else ["rescue"]
+        words += ["ksdevice=bootif", "ip=dhcp", "noipv6", f"repo={tree_url}/", "lang=en_US.UTF-8", f"keymap={keymap}"]
+        words += [f"syslog={log_host}:514"] if log_host else []
+    else:
+        words = [f"inst.ks={answers_url}"] if answers_url else ["inst.rescue"]
+        words += [f"inst.repo={tree_url}/", f"inst.stage2={tree_url}/", "ip=dhcp", "inst.text", f"inst.keymap={keymap}"]
+        words += [f"inst.syslog={log_host}:514"] if log_host else []
+    words += [f"console={console}"] if console else []
+    return _line(words, extra, None)
+
+
+def subiquity_args(
+    *,
+    answers_url: str,
+    live_image_url: str,
+    release: int,
+    console: str | None = None,
+    extra: str = "",
+    installed_extra: str = "",
+) -> str:
+    """One line for Ubuntu's installer: words for it, then `---`, then what the installed system keeps.
+
+    `answers_url` is the folder of user-data and meta-data, without its last slash. Releases before 24.04 know neither
+    `iso-url` nor the network under the name `nocloud`; `url` would be read once more by cloud-init, hence
+    cloud-config-url (cloud-init#6836). Raises KernelArgsProblem.
+    """
+    is_new = release >= 24
+    image = [f"iso-url={live_image_url}"] if is_new else [f"url={live_image_url}"]
+    source = "nocloud" if is_new else "nocloud-net"
+    words = ["autoinstall", "ip=dhcp", *image, "cloud-config-url=/dev/null", f"ds={source};s={answers_url}/"]
+    consoles = [f"console={console}"] if console else []
+    return _line([*words, *consoles], extra, [*consoles, *installed_extra.split()])
+
+
+def _line(words: Sequence[str], extra: str, installed: Sequence[str] | None) -> str:
+    try:
+        before = [*map(kernel_word, words), *kernel_line(extra).split()]
+        after = [*map(kernel_word, installed or ())]
+    except ValueError as error:
+        raise KernelArgsProblem(str(error)) from None
+    if {"---", "--"} & {*before, *after}:
+        raise KernelArgsProblem("do not write '---' in extra kernel arguments: it is added, once, at the right place")
+    line = " ".join([*before, *(["---", *after] if installed is not None else [])])
+    check_limits(line)
+    return line
 
 
 def check_limits(line: str) -> None:

@@ -1,15 +1,18 @@
-"""Finds what debian-installer would swallow in silence: mistakes in preseed files and kernel command lines."""
+"""Finds what debian-installer would swallow in silence: mistakes in preseed files."""
 
 from __future__ import annotations
 
-import enum
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pxeforge.render.answers import is_crypt_hash
-from pxeforge.render.kernel_args import KernelArgsProblem, check_limits
+from pxeforge.render.accounts import is_crypt_hash
+from pxeforge.render.lint_finding import Finding, Severity, by_line, error, errors_of, warning
+from pxeforge.render.lint_kernel_args import lint_kernel_args
+
+__all__ = ["NO_QUESTIONS", "Finding", "Questions", "Severity", "errors_of", "lint_kernel_args", "lint_preseed"]
 
 # The types of debconf(7) templates, and the flag that preseed files may set (debconf-set-selections(1)).
 DEBCONF_TYPES: Final = (
@@ -23,77 +26,37 @@ _COMMAND_END = (";", "&&", "||", "|", "{", "(", "then", "do", "else")
 _LOCKED = ("", "!", "*")
 
 
-class Severity(enum.Enum):
-    """ERROR: the install would go wrong or leak; arming is refused. WARNING: look at it."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding; `line` counts from 1 and is where the (joined) line starts."""
+class Questions:
+    """What may be answered. `asked` are all questions of the parts that ask any of them; `others` some of other parts,
+    which come from the mirror while the installer runs.
+    """
 
-    line: int
-    severity: Severity
-    message: str
+    asked: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
 
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.severity.value}: {self.message}"
+    def __contains__(self, question: str) -> bool:
+        return question in self.asked or question in self.others
 
 
-def lint_preseed(text: str) -> list[Finding]:
-    """All findings of a rendered preseed file, by line. Passwords are never repeated in a message."""
+NO_QUESTIONS: Final = Questions()
+
+
+def lint_preseed(text: str, questions: Questions = NO_QUESTIONS) -> list[Finding]:
+    """All findings of a rendered preseed file, by line. Passwords are never repeated in a message.
+
+    `questions`: what the installer asks; without it nothing is said about unknown ones.
+    """
     lines = text.split("\n")
     findings = [*_raw_findings(lines)]
     first_line: dict[tuple[str, str], int] = {}
     for number, line in _joined(lines):
         if _TEMPLATE_REST.search(line):
-            findings.append(_error(number, "a template expression was not rendered"))
+            findings.append(error(number, "a template expression was not rendered"))
             continue
         findings.extend(_entry_findings(number, line, first_line))
-    return sorted(findings, key=lambda finding: finding.line)
-
-
-def errors_of(findings: list[Finding]) -> list[Finding]:
-    """Only the findings that forbid arming."""
-    return [finding for finding in findings if finding.severity is Severity.ERROR]
-
-
-def lint_kernel_args(text: str) -> list[Finding]:
-    """All findings of a kernel command line for d-i (line is always 1)."""
-    if re.search(r"[\x00-\x1f\x7f\u0085\u2028\u2029]", text):
-        return [_error(1, "kernel arguments must be one line without control characters")]
-    findings = [
-        _error(1, f"the character {char!r} would be read by the boot loader or a shell, not by the kernel")
-        for char in sorted(set(re.findall(r"[\"'`$;{}|&<>()\\#!]", text)))
-    ]
-    words = text.split()
-    findings.extend(
-        _error(1, f"{word!r} glues dashes to a word: the separator is a word of its own, '---'")
-        for word in words
-        if word.startswith("--") and word not in ("--", "---")
-    )
-    separators = [index for index, word in enumerate(words) if word in ("--", "---")]
-    if len(separators) > 1:
-        findings.append(_error(1, "the separator '---' is there more than once"))
-    for_installer = words[: separators[0]] if separators else words
-    names = [word.partition("=")[0] for word in for_installer]
-    if not {"url", "preseed/url", "file", "preseed/file"} & set(names):
-        findings.append(Finding(1, Severity.WARNING, "no url= in front of '---': the installer will ask its questions"))
-    findings.extend(
-        Finding(1, Severity.WARNING, f"{name}= is there more than once; the last one wins")
-        for name in sorted({name for name in names if names.count(name) > 1 and name not in ("console", "initrd")})
-    )
-    try:
-        check_limits(text)
-    except KernelArgsProblem as error:
-        findings.append(_error(1, str(error)))
-    return findings
-
-
-def _error(line: int, message: str) -> Finding:
-    return Finding(line, Severity.ERROR, message)
+        findings.extend(_unknown_question(number, line, questions))
+    return by_line(findings)
 
 
 def _joined(lines: list[str]) -> Iterator[tuple[int, str]]:
@@ -111,7 +74,7 @@ def _joined(lines: list[str]) -> Iterator[tuple[int, str]]:
         whole, pieces = " ".join(pieces), []
         if whole.strip():
             yield start, whole
-    if pieces:
+    if " ".join(pieces).strip():
         yield start, " ".join(pieces)
 
 
@@ -120,26 +83,24 @@ def _raw_findings(lines: list[str]) -> Iterator[Finding]:
     in_entry = in_command = False
     for number, line in enumerate(lines, start=1):
         if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", line):
-            yield _error(number, "control character (a carriage return?): write plain lines")
+            yield error(number, "control character (a carriage return?): write plain lines")
         elif not line.isascii() and not line.lstrip().startswith("#"):
-            yield Finding(number, Severity.WARNING, "not ASCII: the installer's console may not show or match it")
+            yield warning(number, "not ASCII: the installer's console may not show or match it")
         if line.lstrip().startswith("#"):
             if in_entry:
-                yield Finding(number, Severity.WARNING, "a comment inside a continued line is dropped in silence")
+                yield warning(number, "a comment inside a continued line is dropped in silence")
             continue
         if re.search(r"\\[ \t]+$", line):
-            yield _error(number, "blanks behind the backslash: the line is not continued")
+            yield error(number, "blanks behind the backslash: the line is not continued")
         continued = line.endswith("\\")
         if continued:
             in_command = in_command if in_entry else "_command" in line
             body = line[:-1].rstrip()
             if in_command and not body.endswith(_COMMAND_END):
-                yield Finding(
-                    number, Severity.WARNING, "the next line is joined by a blank: end this one with ';' or '&&'"
-                )
+                yield warning(number, "the next line is joined by a blank: end this one with ';' or '&&'")
         in_entry = continued
     if in_entry:
-        yield _error(len(lines), "the last line ends with a backslash: there is nothing to join")
+        yield error(len(lines), "the last line ends with a backslash: there is nothing to join")
 
 
 def _entry_findings(number: int, line: str, first_line: dict[tuple[str, str], int]) -> Iterator[Finding]:
@@ -147,28 +108,49 @@ def _entry_findings(number: int, line: str, first_line: dict[tuple[str, str], in
     words = line.split(None, 3)
     owner = words[0]
     if "/" in owner or not _OWNER.fullmatch(owner) or (owner.startswith("d-i") and owner != "d-i"):
-        yield _error(number, f"{owner!r} is no owner: words are glued or missing (write 'd-i question type value')")
+        yield error(number, f"{owner!r} is no owner: words are glued or missing (write 'd-i question type value')")
         return
     if len(words) < 3:
-        yield _error(number, "an entry is 'owner question type value'; this one has too few words")
+        yield error(number, "an entry is 'owner question type value'; this one has too few words")
         return
     question, kind = words[1], words[2]
     value = words[3].strip() if len(words) > 3 else ""
     if not _QUESTION.fullmatch(question):
-        yield _error(number, f"{question!r} is no question name (like netcfg/get_hostname)")
+        yield error(number, f"{question!r} is no question name (like netcfg/get_hostname)")
     if kind not in DEBCONF_TYPES:
         glued = next((known for known in DEBCONF_TYPES if kind.startswith(known)), None)
         hint = f": a blank is missing behind {glued!r}" if glued else f": use one of {', '.join(DEBCONF_TYPES)}"
         shown = "the type" if "password" in question or (glued == "password") else repr(kind)
-        yield _error(number, f"{shown} of {question} is no debconf type{hint}")
+        yield error(number, f"{shown} of {question} is no debconf type{hint}")
         return
     if kind == "boolean" and value not in ("true", "false"):
-        yield _error(number, f"{question} is a boolean: its value must be true or false")
+        yield error(number, f"{question} is a boolean: its value must be true or false")
     yield from _duplicate(number, owner, question, kind, first_line)
     yield from _password(number, question, kind, value)
+    yield from _fixed_interface(number, question, value)
     if question in ("preseed/late_command", "preseed/early_command") and value and not _cannot_fail(value):
         message = f"{question} may fail, and then the installer waits for a key: end it with '; true'"
-        yield Finding(number, Severity.WARNING, message)
+        yield warning(number, message)
+
+
+def _unknown_question(number: int, line: str, questions: Questions) -> Iterator[Finding]:
+    """Debconf takes any name in silence; one that nobody asks for is mostly a slip of the pen."""
+    owner, question = (*line.split(None, 2), "", "")[:2]
+    if not questions.asked or owner != "d-i" or question in questions or not _QUESTION.fullmatch(question):
+        return
+    package = question.partition("/")[0]
+    # Titles of progress bars are there for parts that come later, too.
+    is_complete = any(one.startswith(f"{package}/") and "/progress/" not in one for one in questions.asked)
+    known = questions.asked | questions.others
+    near = difflib.get_close_matches(question, known, n=1, cutoff=0.8 if is_complete else 0.9)
+    if is_complete or near:
+        hint = f": did you mean {near[0]}?" if near else ""
+        yield warning(number, f"this installer asks no question {question}{hint}")
+
+
+def _fixed_interface(number: int, question: str, value: str) -> Iterator[Finding]:
+    if question == "netcfg/choose_interface" and value not in ("", "auto"):
+        yield warning(number, f"{question} names {value!r}: the name differs per machine, 'auto' takes the right NIC")
 
 
 def _cannot_fail(command: str) -> bool:
@@ -183,7 +165,7 @@ def _duplicate(
     earlier = first_line.setdefault((owner, question), number)
     if earlier != number:
         extra = ": merge both commands into one" if question.endswith("_command") else ""
-        yield _error(number, f"{owner} {question} is already in line {earlier}; only the last one counts{extra}")
+        yield error(number, f"{owner} {question} is already in line {earlier}; only the last one counts{extra}")
 
 
 def _password(number: int, question: str, kind: str, value: str) -> Iterator[Finding]:
@@ -192,9 +174,9 @@ def _password(number: int, question: str, kind: str, value: str) -> Iterator[Fin
         return
     if question.endswith("-crypted"):
         if not is_crypt_hash(value):
-            yield _error(number, f"{question} is no crypt hash of a good method ($6$…, $y$…)")
+            yield error(number, f"{question} is no crypt hash of a good method ($6$…, $y$…)")
     elif kind == "password" or re.search(r"passw(or)?d(-again)?$", question):
-        yield _error(number, f"{question} is a password in plain text: use {_crypted_name(question)}")
+        yield error(number, f"{question} is a password in plain text: use {_crypted_name(question)}")
 
 
 def _crypted_name(question: str) -> str:

@@ -1,108 +1,76 @@
-"""Lints answers before a machine reads them: files, a host's own answers, every profile for a sample host."""
+"""Lints everything a host would be given before it is given: a host's own texts, every profile for a sample host."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Final
 
-from pxeforge.render.answers import render_answers
 from pxeforge.render.environment import TemplateProblem
-from pxeforge.render.lint import Severity, lint_kernel_args, lint_preseed
-from pxeforge.services import hosts, images, installs, profiles
-from pxeforge.services.answers import answers_context, effective, kernel_args
-from pxeforge.services.answers_check import BINARY, AnswersCheckProblem, debconf_complaints
+from pxeforge.render.lint_finding import Severity
+from pxeforge.services import installs, profiles
+from pxeforge.services.answer_findings import (
+    FileFinding,
+    lint_answers,
+    lint_args,
+    lint_menus,
+    lint_shell,
+    view,
+    with_origins,
+)
 from pxeforge.services.context import Context
+from pxeforge.services.installer_questions import known_questions
 from pxeforge.services.problems import Problem
 
-SAMPLE_NAME: Final = "sample"
-_TOKEN: Final = "0" * 32
-_DEBCONF_LINE = re.compile(r"\bline (\d+)\b")
-_APPEND = re.compile(r"^\s*append\s+(?:initrd=\S+\s+)?(.*)$", re.IGNORECASE | re.MULTILINE)
+__all__ = ["FileFinding", "lint_answers", "lint_host", "lint_profile", "lint_profiles", "view"]
 
-
-@dataclass(frozen=True, slots=True)
-class FileFinding:
-    """A finding and the file it is in; `line` counts from 1."""
-
-    file: str
-    line: int
-    severity: Severity
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.severity.value}: {self.message}"
-
-
-def lint_answers(file: str, text: str) -> list[FileFinding]:
-    """Our own findings of a preseed file and, where debconf is installed, what debconf itself says."""
-    own = [FileFinding(file, found.line, found.severity, found.message) for found in lint_preseed(text)]
-    told = {found.line for found in own}
-    return sorted([*own, *(one for one in _debconf(file, text) if one.line not in told)], key=lambda one: one.line)
-
-
-def _debconf(file: str, text: str) -> Iterable[FileFinding]:
-    try:
-        complaints = debconf_complaints(text) or []
-    except AnswersCheckProblem as problem:
-        yield FileFinding(file, 1, Severity.WARNING, str(problem))
-        return
-    for said in complaints:
-        line = _DEBCONF_LINE.search(said)
-        severity = Severity.ERROR if said.startswith("error") else Severity.WARNING
-        yield FileFinding(file, int(line[1]) if line else 1, severity, f"{BINARY}: {said.partition(': ')[2] or said}")
+_SCRIPTS: Final = ("early", "disks", "late")
+_MENUS: Final = {"ipxe": "menu", "pxelinux": "menu.pxelinux", "grub": "menu.grub"}
 
 
 def lint_host(ctx: Context, text: str, *, profile: str | None = None) -> list[FileFinding]:
-    """The answers and kernel arguments of a host as it is armed, or as if for `profile`. Raises Problem."""
+    """The texts of a host as it is armed, or as if for `profile`. Raises Problem where there are none."""
+    from pxeforge.services import hosts
+
     found = hosts.show(ctx, text)
-    base = f"host/{found['name'] or found['id']}"
-    try:
-        answers = installs.preview(ctx, text, what="answers", profile=profile)
-        menu = installs.preview(ctx, text, what="menu.pxelinux", profile=profile)
-    except Problem as problem:
-        if isinstance(problem.__cause__, TemplateProblem):
-            return [_of_template(problem.__cause__)]
-        raise
-    args = _APPEND.search(menu)
-    return [*lint_answers(f"{base}/answers", answers), *(_lint_args(base, args[1]) if args else ())]
+    return list(_lint(ctx, f"host/{found['name'] or found['id']}", text, profile))
 
 
 def lint_profiles(ctx: Context) -> list[FileFinding]:
     """Every profile, rendered for a host that has nothing of its own."""
-    return [finding for view in profiles.list_profiles(ctx) for finding in _lint_profile(ctx, view)]
+    return [finding for row in profiles.list_profiles(ctx) for finding in lint_profile(ctx, row["name"])]
 
 
-def _lint_profile(ctx: Context, view: dict[str, Any]) -> list[FileFinding]:
-    base, parameters = f"profile/{view['name']}", effective(view["parameters"])
+def lint_profile(ctx: Context, name: str) -> list[FileFinding]:
+    """One profile, rendered the same way; raises NotFound."""
+    profile, base = profiles.show(ctx, name), f"profile/{name}"
     try:
-        values = answers_context(
-            parameters, hostname=SAMPLE_NAME, suite=images.newest(ctx, view["image"]).suite, addresses=ctx.addresses,
-            token=_TOKEN, agent_sha256=installs.agent_digest(ctx),
-        )  # fmt: skip
-        answers = render_answers(view["template"], values, ctx.assets("preseed"))
-        args = kernel_args(parameters, hostname=SAMPLE_NAME, addresses=ctx.addresses, token=_TOKEN)
-    except TemplateProblem as problem:
-        return [_of_template(problem)]
+        findings = list(_lint(ctx, base, None, name))
     except Problem as problem:
         return [FileFinding(base, 1, Severity.ERROR, str(problem))]
-    findings = [*lint_answers(f"{base}/answers", answers), *_lint_args(base, args)]
-    if not parameters["accounts"] and not parameters["root_password_hash"]:
+    effective: dict[str, Any] = profile["effective"]
+    if not effective["accounts"] and not effective["root_password_hash"]:
         findings.append(FileFinding(base, 1, Severity.WARNING, "nobody could log in: hosts cannot be armed for it"))
     return findings
 
 
-def _of_template(problem: TemplateProblem) -> FileFinding:
-    return FileFinding(problem.template, problem.line or 1, Severity.ERROR, problem.message)
-
-
-def _lint_args(base: str, args: str) -> Iterable[FileFinding]:
-    return [FileFinding(f"{base}/kernel-args", one.line, one.severity, one.message) for one in lint_kernel_args(args)]
-
-
-def view(finding: FileFinding) -> dict[str, Any]:
-    """The finding as the API and the command line show it."""
-    return {
-        "file": finding.file, "line": finding.line, "severity": finding.severity.value, "message": finding.message,
-    }  # fmt: skip
+def _lint(ctx: Context, base: str, host: str | None, profile: str | None) -> Iterator[FileFinding]:
+    try:
+        basis = installs.basis(ctx, host, profile=profile)
+        menus = {kind: installs.preview(ctx, host, what=what, profile=profile) for kind, what in _MENUS.items()}
+        yield from lint_menus(menus, f"{base}/menu")
+        if basis is None:
+            return
+        answers = installs.preview(ctx, host, what="answers", profile=profile)
+        known = known_questions(basis.image)
+        told = lint_answers(f"{base}/answers", answers, basis.source, known)
+        yield from with_origins(told, basis.template, basis.values, basis.dirs)
+        for number, args in enumerate(installs.preview(ctx, host, what="kernel-args", profile=profile).splitlines()):
+            if args and not args.startswith("#") and number == 1:  # of a menu's entries the first is the install
+                yield from lint_args(f"{base}/kernel-args", args, basis.source.installer)
+        for what in _SCRIPTS:
+            yield from lint_shell(f"{base}/{what}", installs.preview(ctx, host, what=what, profile=profile))
+    except Problem as problem:
+        if not isinstance(problem.__cause__, TemplateProblem):
+            raise
+        cause = problem.__cause__
+        yield FileFinding(cause.template, cause.line or 1, Severity.ERROR, cause.message)

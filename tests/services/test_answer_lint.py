@@ -22,15 +22,18 @@ def errors(findings: list[Any]) -> list[str]:
 
 def test_a_finding_names_file_line_severity_and_message() -> None:
     [finding] = lint_answers("a.cfg", "# note\nd-i netcfg/enable boolean maybe\n")
-    assert str(finding) == "a.cfg:2: error: netcfg/enable is a boolean: its value must be true or false"
+    assert str(finding) == (
+        "a.cfg:2: error: netcfg/enable is a boolean: its value must be true or false "
+        "in «d-i netcfg/enable boolean maybe»"
+    )
 
 
 @pytest.mark.skipif(shutil.which(BINARY) is None, reason="needs debconf")
 def test_debconf_is_asked_too_but_a_line_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pxeforge.services import answer_lint
+    from pxeforge.services import answer_findings
 
     assert len(lint_answers("a.cfg", "d-i a/b foo bar\n")) == 1
-    monkeypatch.setattr(answer_lint, "lint_preseed", lambda text: [])
+    monkeypatch.setattr(answer_findings, "lint_text", lambda *_: [])
     found = lint_answers("a.cfg", "d-i a/c string x\nd-i a/b foo bar\nnonsense\n")
     assert [(one.line, one.severity) for one in found] == [(2, Severity.WARNING), (3, Severity.ERROR)]
     assert found[0].message.startswith(f"{BINARY}: Unknown type foo")
