@@ -12,11 +12,18 @@ from pxeforge.cli.durations import duration_s
 CLEARED: Final = "none"
 
 
-def network_of(reserve: str | None, words: Sequence[str]) -> dict[str, Any]:
-    """The host setting `network`: `--reserve ADDRESS` and each `--dhcp KEY=VALUE`; `none` takes a value away."""
+def reservations_of(words: Sequence[str]) -> dict[str, str | None]:
+    """Addresses by MAC from each `--reserve [MAC=]ADDRESS`; the empty MAC is the host's only NIC, None gives back."""
+    reserved: dict[str, str | None] = {}
+    for word in words:
+        mac, _, address = word.rpartition("=")
+        reserved[mac] = None if address == CLEARED else address
+    return reserved
+
+
+def network_of(words: Sequence[str]) -> dict[str, Any]:
+    """The host setting `network`, from each `--dhcp KEY=VALUE`; `none` takes a value away."""
     network: dict[str, Any] = {}
-    if reserve is not None:
-        network["address"] = None if reserve == CLEARED else reserve
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or key not in _READERS:

@@ -1,18 +1,25 @@
 """The whole way on real parts: power-on, discovery, arming, debian-installer, callback, roles, deploy, verify.
 
+The machine has UEFI, a static address, LVM with space left for others, and a second disk that is kept for a role.
+
 Each step raises JourneyFailed with what was seen; `Journey.run` takes them in order. The same steps are `make lab`
 (to watch) and `make e2e` (to prove).
 """
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from pxeforge.domain.firmware import Firmware
 from pxeforge.lab.keeper import IMAGE, lab_mac
-from pxeforge.lab.qemu import Machine
+from pxeforge.lab.login import PASSWORD_HASH, Login
+from pxeforge.lab.qemu import Machine, further_disk, make_disk
 from pxeforge.lab.session import Lab
 from pxeforge.lab.stages import marks_of, table
 from pxeforge.services import installs
@@ -24,8 +31,17 @@ _BOOT_S = 300
 _INSTALL_S = 3600
 _DEPLOY_S = 1800
 _SILENCE_S = 900  # an installer that says nothing for so long hangs
-# A key nobody has the other half of: the lab is looked at through its agent and its console.
-_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGyGZRyPyQjKZBTCzBVBDa0wN7GVrCrDDQqZ8pPXk5mv lab"
+USER = "ops"
+STORAGE = "10.42.0.5/24"  # on a VLAN where nobody answers
+_HOST_NUMBER = 201  # of the static address; what is lent ends before
+_KEPT_SERIAL = "KEPT0001"
+_MARK = 'echo {0} >>"$TARGET/root/snippets"'
+
+
+def digest_of(disk: Path) -> str:
+    """SHA-256 of all that is on a disk."""
+    with disk.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class JourneyFailed(Exception):
@@ -35,12 +51,20 @@ class JourneyFailed(Exception):
 class Journey:
     """One machine of a lab on its way; `say` gets a line whenever something happens."""
 
-    def __init__(self, lab: Lab, say: Callable[[str], None], number: int = 1, *, kill_server: bool = False) -> None:
+    def __init__(
+        self, lab: Lab, say: Callable[[str], None], number: int = 1, *, kill_server: bool = False,
+        firmware: Firmware = Firmware.UEFI_X64,
+    ) -> None:  # fmt: skip
         """`kill_server`: the server is killed (-9) once during the install and once during the deploy."""
         self.lab, self.say = lab, say
         self._kills = {"install", "deploy"} if kill_server else set()
         self.mac = str(lab_mac(number))
-        self.machine: Machine = lab.machine(number, fresh_disk=True)
+        self.machine: Machine = lab.machine(number, fresh_disk=True, firmware=firmware)
+        self.kept_disk = self.machine.disk.with_suffix(".kept")
+        make_disk(self.kept_disk, 0.25)
+        self.kept_digest = digest_of(self.kept_disk)
+        self.machine.extra_args = further_disk(self.kept_disk, _KEPT_SERIAL)
+        self.login = Login(lab, USER)
         self.started_at = time.time()
         self._told = 0
 
@@ -73,13 +97,38 @@ class Journey:
     def arm(self) -> None:
         """The operator names it, prepares the profile and arms it."""
         args = " ".join(["mitigations=off", *self.lab.facts["installer_args"]])
-        self.lab.pxeforge(
-            "profile", "set", PROFILE, "light=true", "kernel_package=linux-image-cloud-amd64", "domain=lab",
-            "console=ttyS0,115200n8", "power_action=poweroff", f"kernel_args={args}",
-            f"accounts=[{{name: ops, ssh_keys: ['{_KEY}'], sudo: true}}]",
-        )  # fmt: skip
-        self.lab.pxeforge("host", "set", self.mac, "--name", HOST)
+        account = {
+            "name": USER, "password_hash": PASSWORD_HASH, "ssh_keys": [self.login.public_key], "sudo": True,
+        }  # fmt: skip
+        profile = {
+            "light": True, "kernel_package": "linux-image-cloud-amd64", "domain": "lab", "kernel_args": args,
+            "console": "ttyS0,115200n8", "power_action": "poweroff", "accounts": [account], "layout": "lvm",
+            "reserve": "25%", "reserved_disks": [{"name": "data", "disk": f"serial={_KEPT_SERIAL}"}],
+            "late_snippets": [{"name": "mark", "text": _MARK.format("profile")}],
+        }  # fmt: skip
+        self.lab.pxeforge("profile", "set", PROFILE, *(f"{key}={json.dumps(value)}" for key, value in profile.items()))
+        folder = self.lab.data_dir / "late.d"
+        folder.mkdir(exist_ok=True)
+        (folder / "mark.sh").write_text(_MARK.format("server") + "\n")
+        own = {"late_snippets": [{"name": "mark", "text": _MARK.format("host")}], "network": self._network()}
+        self.lab.pxeforge("host", "set", self.mac, "--name", HOST, f"parameters={json.dumps(own)}")
         self.say(self.lab.pxeforge("host", "arm", HOST, "--profile", PROFILE).stdout.strip())
+
+    @property
+    def address(self) -> str:
+        """The host's static address."""
+        return str(ipaddress.ip_network(f"{self.lab.facts['address']}/24", strict=False)[_HOST_NUMBER])
+
+    def _network(self) -> dict[str, Any]:
+        """A static address where our wire is the machine's, and a VLAN: the installer does the first of them."""
+        if self.lab.facts["behind_relay"]:
+            return {}
+        ours = str(self.lab.facts["address"])
+        nic = {"mac": "boot", "name": "lan", "addresses": [f"{self.address}/24"], "gateway": ours}
+        return {
+            "nics": [nic], "vlans": [{"name": "storage", "link": "lan", "id": 42, "addresses": [STORAGE]}],
+            "dns": [ours],
+        }  # fmt: skip
 
     def install(self) -> None:
         """The next netboot installs; the machine powers itself off at the end, registered and disarmed."""

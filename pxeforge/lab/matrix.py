@@ -30,6 +30,8 @@ class Row:
     loader: str = "auto"
     files_by: str | None = None
     secure_boot: bool = False
+    plain_rom: bool = False  # the boot ROM does not show that it is iPXE
+    file: str = ""  # what it must have fetched by TFTP before its menu
     arch: str = "amd64"
     console: str = "ttyS0,115200n8"
     limit_s: float = 300.0  # alone on a processor it takes a minute
@@ -58,6 +60,10 @@ ROWS: Final = (
     Row(
         name="lpxelinux", title="SeaBIOS, lpxelinux over HTTP", firmware=Firmware.BIOS, menu="lpxelinux",
         loader="lpxelinux", files_by="http",
+    ),
+    Row(
+        name="undionly", title="SeaBIOS, plain PXE ROM, undionly.kpxe", firmware=Firmware.BIOS, menu="ipxe",
+        loader="ipxe", files_by="http", plain_rom=True, file="undionly.kpxe",
     ),
     Row(name="ovmf", title="OVMF, PXE", firmware=Firmware.UEFI_X64, menu="grub"),
     Row(
@@ -154,6 +160,8 @@ def lacking(row: Row, column: Column, seen: Seen, token: str, until: str = KERNE
         return "its menu was not fetched"
     if not menus[0].startswith(f"{row.menu} menu"):
         return f"its menu was not fetched by {row.menu}: {menus[0]}"
+    if row.file and not any(row.file in message for message in seen.told("tftp")):
+        return f"{row.file} was not fetched"
     for file in ("linux", "initrd.gz"):
         if not any(re.search(rf"(^|/){re.escape(file)} ", message) for message in seen.told(row.files_by)):
             return f"{file} was not fetched" + (f" by {row.files_by.upper()}" if row.files_by else "")

@@ -23,7 +23,7 @@ from pxeforge.lab.qemu import Machine, MachineError, flash_files, processor_of
 from pxeforge.lab.session import Lab, LabProblem, is_worlds_fault
 from pxeforge.lab.site_dhcp import PROGRAMS, Brand, path_of
 from pxeforge.services import installs
-from pxeforge.services.image_import import CATALOGUE
+from pxeforge.services.image_catalogue import CATALOGUE
 
 SPARE: Final = len(ROWS) + 1
 SEED: Final = "seed"
@@ -55,6 +55,7 @@ class Matrix:
     cache: Path
     say: Callable[[str], None]
     jobs: int = 1
+    images: Sequence[str] = ()  # besides the installers of the rows
     until: Mapping[str, str] | None = None
 
     def run(self, columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[Cell]:
@@ -87,7 +88,7 @@ class Matrix:
         """
         folder = self.folder / column.name
         Lab.clear(folder)
-        images = sorted({name for row in rows if (name := image_for(row.arch)) is not None})
+        images = sorted({*self.images, *(name for row in rows if (name := image_for(row.arch)) is not None)})
         for last in (False, True):
             try:
                 lab = Lab.up(
@@ -159,6 +160,7 @@ class _Attempt:
         self._machine: Machine = lab.machine(
             number, fresh_disk=True, firmware=row.firmware, secure_boot=row.secure_boot
         )
+        self._machine.plain_rom = row.plain_rom
         self._known = 0  # events of its timeline before power-on
         # Behind the kernel's start nothing may be heard for long: the installer probes the hardware.
         self._limit_s = row.limit_s if until == KERNEL else 2 * row.limit_s

@@ -15,6 +15,7 @@ from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.lab import qmp
 from pxeforge.lab.newer_qemu import Processor
+from pxeforge.lab.plain_rom import disguised, qemu_words
 from pxeforge.lab.rack import Namespace, stop
 
 # No keyboard controller and no SATA: d-i then installs no keyboard packages and probes no empty ports. -nodefaults
@@ -49,11 +50,20 @@ def flash_files(firmware: Firmware, *, secure_boot: bool = False) -> tuple[Path,
     return _OVMF / "OVMF_CODE_4M.fd", _OVMF / "OVMF_VARS_4M.fd"
 
 
-def make_disk(path: Path, size_gb: int = 8) -> None:
+def make_disk(path: Path, size_gb: float = 8) -> None:
     """An empty sparse raw disk; replaces one that exists."""
     path.unlink(missing_ok=True)
     with path.open("wb") as file:
-        file.truncate(size_gb * 2**30)
+        file.truncate(int(size_gb * 2**30))
+
+
+def further_disk(path: Path, serial: str) -> list[str]:
+    """QEMU's words for one more disk of a machine, behind its first one; for Machine.extra_args."""
+    name = f"disk-{serial.lower()}"
+    return [
+        *("-drive", f"file={_quoted(path)},if=none,id={name},format=raw,cache=unsafe,discard=unmap"),
+        *("-device", f"virtio-blk-pci,drive={name},serial={_quoted(serial)}"),
+    ]
 
 
 @dataclass(kw_only=True)
@@ -76,8 +86,11 @@ class Machine:
     manufacturer: str = "pxeforge"
     product: str = "lab machine"
     no_reboot: bool = False  # True: a reboot of the guest ends QEMU
+    plain_rom: bool = False  # BIOS: its boot ROM does not show that it is iPXE
+    u_boot: Path | None = None  # a firmware in the place of AAVMF
     extra_args: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    _rom: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.firmware not in _KNOWN:
@@ -127,6 +140,7 @@ class Machine:
         board = _ARM_MACHINE if arm else _MACHINE + (",smm=on" if self.secure_boot else "")
         # Without its option ROM, which is iPXE, the NIC is driven by UEFI's own PXE and HTTP drivers.
         rom = ",romfile=" if self.firmware.is_uefi else ""
+        plain = ",vnet_hdr=off" if self.plain_rom else ""  # frames and nothing else
         return [
             *self.qemu,
             *("-name", _quoted(self.serial), "-machine", board, *self._flash()),
@@ -135,14 +149,17 @@ class Machine:
             *("-smbios", f"type=1,{smbios}", "-device", "virtio-rng-pci"),
             *("-drive", f"file={_quoted(self.disk)},if=none,id=disk,format=raw,cache=unsafe,discard=unmap"),
             *("-device", f"virtio-blk-pci,drive=disk,serial={_quoted(self.serial)},bootindex=2"),
-            *("-netdev", f"tap,id=nic,ifname={self.tap},script=no,downscript=no"),
+            *("-netdev", f"tap,id=nic,ifname={self.tap},script=no,downscript=no{plain}"),
             *("-device", f"virtio-net-pci,netdev=nic,mac={self.mac},bootindex=1{rom}"),
             *("-serial", f"file:{_quoted(self.console)}", "-qmp", f"unix:{_quoted(self.control)},server=on,wait=off"),
+            *(qemu_words("nic", self.disk) if self.plain_rom else ()),
             *(("-no-reboot",) if self.no_reboot else ()),
             *self.extra_args,
         ]
 
     def _flash(self) -> list[str]:
+        if self.u_boot is not None:
+            return ["-bios", _quoted(self.u_boot)]
         files = flash_files(self.firmware, secure_boot=self.secure_boot)
         if not files:
             return []
@@ -171,6 +188,8 @@ class Machine:
         self.console.unlink(missing_ok=True)
         self.control.unlink(missing_ok=True)
         self._make_variables()
+        if self.plain_rom:
+            self._rom.enter_context(disguised(self.disk))
         with self.words.open("wb") as words:
             self._process = self.rack.popen(self.command(), stdout=words, stderr=words)
         deadline = time.monotonic() + 20
@@ -236,6 +255,7 @@ class Machine:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
         stop(self._process)
+        self._rom.close()
 
     def console_text(self) -> str:
         try:

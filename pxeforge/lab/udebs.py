@@ -29,6 +29,7 @@ LEAN_CHOICE = (
     "partman-base",
     "partman-auto",
     "partman-auto-lvm",
+    "partman-efi",
     "partman-ext3",
     "partman-basicfilesystems",
     "bootstrap-base",
@@ -139,7 +140,10 @@ def fill(
         _write_whole(out / udeb.filename, path.read_bytes())
     if len(exact) == len(fills):
         return FillResult(mode=FillMode.EXACT, summary=summary)
-    _write_index(out / "dists" / f"{suite}-lab", index, suite, arch, usable, fills)
+    # What is in the initrd is never fetched, but others depend on it and on what it provides.
+    known = set(usable) | {udeb for udeb in fitting if udeb.name in inside}
+    listed = [udeb for udeb in udebs if udeb in known]
+    _write_index(out / "dists" / f"{suite}-lab", index, suite, arch, listed, fills)
     arguments = (f"mirror/udeb/suite={suite}-lab", "debian-installer/allow_unauthenticated=true")
     return FillResult(mode=FillMode.INDEX, kernel_args=arguments, summary=summary)
 

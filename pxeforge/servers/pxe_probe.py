@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
@@ -115,7 +115,13 @@ class SeenAnswer:
         return self.boot_file or self.file
 
 
-def probe_wire(interface: str, timeout_s: float) -> list[SeenAnswer]:
+def rival_servers(interface: str, timeout_s: float) -> list[IPv4Address]:
+    """Who offers an address to a plain client; a proxy offers none and is no rival. Raises like probe_wire."""
+    answers = probe_wire(interface, timeout_s, [Guise.PLAIN])
+    return sorted({answer.server for answer in answers if answer.address is not None})
+
+
+def probe_wire(interface: str, timeout_s: float, guises: Collection[Guise] = tuple(Guise)) -> list[SeenAnswer]:
     """Asks and listens for `timeout_s` seconds; one entry per server, guise and port, in a stable order.
 
     dnsmasq pings an address for 3 s before it offers it: give at least 4 s. Raises CannotListen and NoInterface.
@@ -123,7 +129,7 @@ def probe_wire(interface: str, timeout_s: float) -> list[SeenAnswer]:
     home = interface_named(interface)
     # Our own hardware address, so that an answer by unicast arrives, and that servers keep no trace of a new client.
     mac = home.mac or MacAddress(b"\x02" + secrets.token_bytes(5))
-    questions = {secrets.randbits(32): guise for guise in Guise}
+    questions = {secrets.randbits(32): guise for guise in guises}
     found: dict[tuple[str, int, IPv4Address], SeenAnswer] = {}
     with _packet_socket(interface) as packets, _sender(interface) as udp:
         started, rounds = time.monotonic(), 0

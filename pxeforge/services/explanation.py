@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -9,10 +10,13 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from pxeforge.domain.boot import Boot, BootDecision, BootRequest, KnownHost, LoaderChoice, decide_boot
 from pxeforge.domain.firmware import Firmware, architecture_of
 from pxeforge.domain.lifecycle import HostState
-from pxeforge.domain.mac import MacAddress
+from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.protocol.dhcp import proxy
 from pxeforge.protocol.dhcp.authority import Authority
 from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
@@ -24,6 +28,7 @@ from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
 from pxeforge.services.problems import Problem
 from pxeforge.services.reservations import StoredNetworks
+from pxeforge.store.tables import Event, Host, Nic
 
 _ADDRESSES: Final = frozenset({1, 3, 6, 28, 42, 50, 54})
 _TEXTS: Final = frozenset({12, 15, 60, 66, 67})
@@ -44,24 +49,71 @@ class Step:
 
 
 def explain(ctx: Context, text: str, *, firmware: str | None = None) -> dict[str, Any]:
-    """`firmware`: as if it had this one; else the one it was seen with, else BIOS. Moves nothing; raises Problem."""
+    """`firmware`: as if it had this one; else the one it was seen with, else BIOS. Moves nothing; raises Problem.
+
+    A host that is named by a MAC address netboots from that NIC, else from its first one.
+    """
     with ctx.database.read() as session:
         host = hosts.find(session, text)
-        mac, uuid_text = MacAddress.parse(host.nics[0].mac), host.uuid
+        nic = _nic(host, text)
+        mac, uuid_text = MacAddress.parse(nic.mac), host.uuid
         seen = Firmware(host.firmware) if host.firmware else Firmware.BIOS
         loader = LoaderChoice(host.loader)
         known = KnownHost(state=HostState(host.state), armed_until=host.armed_until, loader=loader)
+        ours, why = _our_address(ctx, session, host, nic)
+        relay = _relay(ctx, nic, ours)
     asked = _firmware(firmware) if firmware else seen
-    machine = _Machine(ctx, text, mac, asked, known, uuid_text)
+    ctx = ctx.known_as(ours)
+    machine = _Machine(ctx, text, mac, asked, known, uuid_text, relay)
     decision, steps = machine.netboots()
     files = {}
     if decision.boot is Boot.INSTALL:
         scripts = _SCRIPTS if installs.has_answers(ctx, text) else ()
-        files = {what: installs.preview(ctx, text, what=what) for what in (*machine.menus, *scripts)}
+        files = {what: installs.preview(ctx, text, what=what, mac=mac) for what in (*machine.menus, *scripts)}
     return {
-        "firmware": asked.value, "decision": decision.boot.value, "reason": decision.reason, "loader": loader.value,
+        "nic": str(mac), "our_address": ours, "our_address_reason": why,
+        "relay": str(relay) if relay != ANY else None, "firmware": asked.value, "decision": decision.boot.value,
+        "reason": decision.reason, "loader": loader.value,
         "steps": [asdict(step) for step in steps], "files": files,
     }  # fmt: skip
+
+
+def _nic(host: Host, text: str) -> Nic:
+    with contextlib.suppress(NotAMac):
+        mac = str(MacAddress.parse(text))
+        return next((nic for nic in host.nics if nic.mac == mac), host.nics[0])
+    return host.nics[0]
+
+
+def _our_address(ctx: Context, session: Session, host: Host, nic: Nic) -> tuple[str, str]:
+    """Our address on the interface where we would hear the host, and how we know."""
+    known = ctx.interfaces()
+    if len(known) > 1:
+        said = session.scalars(
+            select(Event.data).where(Event.host_id == host.id, Event.kind == "netboot").order_by(Event.id.desc())
+        ).first()
+        name = (said or {}).get("interface", "")
+        if name in known:
+            return known[name], f"the host was last heard on {name}"
+        for address in (nic.reserved_address, nic.address, host.address):
+            ours = ctx.source(address) if address else None
+            if ours is not None:
+                return ours, f"it reaches the host's address {address}"
+        return ctx.addresses.boot_address, "the first interface's: the host was heard on none yet"
+    return ctx.addresses.boot_address, "there is one interface"
+
+
+def _relay(ctx: Context, nic: Nic, ours: str) -> IPv4Address:
+    """The router that carries the host's broadcasts, where its own address is in a lent subnet that we are not in.
+
+    A subnet behind a relay has a router, and relays name themselves by their address there (giaddr). Else ANY.
+    """
+    here = [IPv4Address(address) for address in (*ctx.interfaces().values(), ours)]
+    for text in filter(None, (nic.reserved_address, nic.address)):
+        for subnet in ctx.subnets():
+            if IPv4Address(text) in subnet.network and not any(address in subnet.network for address in here):
+                return subnet.router or ANY
+    return ANY
 
 
 def _firmware(text: str) -> Firmware:
@@ -76,8 +128,10 @@ class _Machine:
     """The host as it would behave, asking the code that serves."""
 
     def __init__(
-        self, ctx: Context, text: str, mac: MacAddress, firmware: Firmware, known: KnownHost, uuid_text: str | None
-    ) -> None:
+        self, ctx: Context, text: str, mac: MacAddress, firmware: Firmware, known: KnownHost, uuid_text: str | None,
+        relay: IPv4Address,
+    ) -> None:  # fmt: skip
+        self._relay = relay
         self._ctx, self._text, self._mac, self._firmware, self._known = ctx, text, mac, firmware, known
         self._uuid = uuid.UUID(uuid_text) if uuid_text else uuid.UUID(int=int.from_bytes(mac.octets))
         self._ours = IPv4Address(ctx.addresses.boot_address)
@@ -106,18 +160,20 @@ class _Machine:
     def _talks(self, *, is_ipxe: bool) -> tuple[BootDecision, list[Step], str | None]:
         """One DHCP exchange: the decision, its packets and the boot file."""
         who = "iPXE" if is_ipxe else self._firmware.value
-        discover = self._message(MessageType.DISCOVER, is_ipxe)
+        discover = self._message(MessageType.DISCOVER, is_ipxe, relay=self._relay)
         steps = [_packet(f"{who}: DISCOVER", "what a firmware of this kind sends (an example)", discover)]
         request = classify(discover)
         if isinstance(request, Ignored):
             raise Problem(f"a host with {self._firmware.value} firmware does not netboot: choose another --firmware")
-        decision = decide_boot(request, self._known, self._ctx.clock())
+        is_stranger = self._known.state is HostState.DISCOVERED
+        decision = decide_boot(request, None if is_stranger else self._known, self._ctx.clock())
         if self._ctx.dhcp == "off":
             steps.append(Step(title="no answer", reason="DHCP is off: the site's server must name the boot file"))
             return decision, steps, choose_boot_file(request, decision, self._files, self._ours)
         offer = self._answer(discover, DHCP_PORT, request, decision)
         if isinstance(offer, Ignored):
-            steps.append(Step(title="silence", reason=f"{offer.reason}: the site's DHCP server alone answers"))
+            others = "" if self._authority is not None else ": the site's DHCP server alone answers"
+            steps.append(Step(title="silence", reason=f"{offer.reason}{others}"))
             return decision, steps, None
         steps += _replies(offer, decision.reason)
         steps += self._goes_on(offer, request, decision, is_ipxe)
@@ -132,14 +188,11 @@ class _Machine:
                 Option.REQUESTED_ADDRESS: reply.message.yiaddr.packed,
                 Option.SERVER_ID: self._ours.packed,
             }
-            self._authority = Authority(
-                self._ctx.subnets(), [*StoredLeases(self._ctx).load(), *offer.leases], StoredNetworks(self._ctx)
-            )
         elif not reply.message.file and Option.BOOT_FILE not in reply.message.options:
             port, more = BINL_PORT, {}
         else:
             return []
-        asking = self._message(MessageType.REQUEST, is_ipxe, more)
+        asking = self._message(MessageType.REQUEST, is_ipxe, more, relay=ANY if port == BINL_PORT else self._relay)
         ack = self._answer(asking, port, request, decision)
         step = _packet(f"REQUEST to port {port}", "the firmware takes up the offer", asking)
         return [step] if isinstance(ack, Ignored) else [step, *_replies(ack, decision.reason)]
@@ -147,12 +200,16 @@ class _Machine:
     def _answer(
         self, message: DhcpMessage, port: int, request: BootRequest, decision: BootDecision
     ) -> Answer | Ignored:
-        arrival = Arrival(our_address=self._ours, port=port, peer=(str(ANY), CLIENT_PORT), now=self._ctx.clock())
+        peer = (str(self._relay), CLIENT_PORT if self._relay == ANY else DHCP_PORT)
+        arrival = Arrival(our_address=self._ours, port=port, peer=peer, now=self._ctx.clock())
         if self._authority is not None and port == DHCP_PORT:
             return self._authority.answer(message, arrival, self._files, request, decision)
         return proxy.answer(message, arrival, request, decision, self._files)
 
-    def _message(self, kind: MessageType, is_ipxe: bool, more: Mapping[int, bytes] | None = None) -> DhcpMessage:
+    def _message(
+        self, kind: MessageType, is_ipxe: bool, more: Mapping[int, bytes] | None = None, *, relay: IPv4Address
+    ) -> DhcpMessage:
+        """As it reaches us; `relay`: who carried it, ANY for nobody."""
         number = architecture_of(self._firmware)
         if number is None:
             raise Problem(f"nothing is known of {self._firmware.value} firmware: choose another --firmware")
@@ -169,7 +226,10 @@ class _Machine:
         if is_ipxe:
             options[Option.USER_CLASS] = b"iPXE"
         xid = zlib.crc32(self._mac.octets)
-        return DhcpMessage(op=Op.REQUEST, xid=xid, chaddr=self._mac.octets, flags=0x8000, options=options)
+        return DhcpMessage(
+            op=Op.REQUEST, xid=xid, chaddr=self._mac.octets, flags=0x8000, giaddr=relay, hops=int(relay != ANY),
+            options=options,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ files
 
@@ -212,7 +272,7 @@ class _Machine:
 
     def _shows_menu(self, what: str, name: str, reason: str) -> list[Step]:
         self.menus.append(what)
-        text = installs.preview(self._ctx, self._text, what=what)
+        text = installs.preview(self._ctx, self._text, what=what, mac=self._mac)
         return [Step(title=_title(name), reason=reason, text=text)]
 
 

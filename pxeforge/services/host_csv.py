@@ -1,8 +1,8 @@
 """Hosts as a table of a spreadsheet: read all or nothing, written so that no cell is taken for a formula.
 
-Columns: mac (several separated by blanks), name, tags, roles, disk, wipe, loader, address (reserved for the host);
-only mac must be there. An empty cell leaves what is there, `-` clears it; tags and roles become exactly what the cell
-says.
+Columns: mac (several separated by blanks), name, tags, roles, disk, wipe, loader, address (reserved for the NICs, in
+the order of their MACs; `-` for one without); only mac must be there. An empty cell leaves what is there, `-` clears
+it; tags and roles become exactly what the cell says.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def _import_row(
     host = hosts.put(
         session, ctx, macs, who=who, name=_value(row, "name"), tags=_words(row, "tags"), roles=roles,
         loader="auto" if row.cells.get("loader") == _CLEAR else _value(row, "loader"), settings=_settings(row),
+        reserve=_reserve(row, macs),
     )  # fmt: skip
     after = _comparable(hosts.view(host))
     changes = {key: [before.get(key), after[key]] for key in after if before.get(key) != after[key]}
@@ -168,13 +169,8 @@ def _comparable(view: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "state": view["state"], "macs": sorted(view["macs"]), "name": view["name"], "tags": sorted(view["tags"]),
         "roles": sorted(view["roles"]), "disk": view["settings"].get("disk"), "wipe": view["settings"].get("wipe"),
-        "loader": view["loader"], "address": _reserved(view),
+        "loader": view["loader"], "address": _address_cell(view) or None,
     }  # fmt: skip
-
-
-def _reserved(view: Mapping[str, Any]) -> str | None:
-    address: str | None = view["settings"].get("network", {}).get("address")
-    return address
 
 
 def _macs(row: Row, *, strict: bool) -> list[MacAddress]:
@@ -211,9 +207,17 @@ def _settings(row: Row) -> dict[str, Any] | None:
     if "wipe" in row.cells:
         cell = row.cells["wipe"]
         settings["wipe"] = None if cell == _CLEAR else _TRUTH.get(cell.lower(), cell.split())
-    if "address" in row.cells:
-        settings["network"] = {"address": None if row.cells["address"] == _CLEAR else row.cells["address"]}
     return settings or None
+
+
+def _reserve(row: Row, macs: Sequence[MacAddress]) -> dict[str, str | None] | None:
+    """The addresses that the line reserves, by MAC; a single `-` clears them all."""
+    words = row.cells.get("address", "").replace(",", " ").split()
+    if words == [_CLEAR]:
+        return {"": None}
+    if len(words) > len(macs):
+        raise Problem(f"{len(words)} addresses for {len(macs)} MAC addresses: name each NIC in the column mac")
+    return {str(mac): None if word == _CLEAR else word for mac, word in zip(macs, words, strict=False)} or None
 
 
 # ---------------------------------------------------------------------------------------------- export
@@ -228,7 +232,7 @@ def write_table(views: Iterable[Mapping[str, Any]]) -> str:
         disk, wipe = view["settings"].get("disk"), view["settings"].get("wipe")
         cells = (
             " ".join(view["macs"]), view["name"], " ".join(view["tags"]), " ".join(view["roles"]), disk,
-            _wipe_cell(wipe), view["loader"], _reserved(view),
+            _wipe_cell(wipe), view["loader"], _address_cell(view),
         )  # fmt: skip
         writer.writerow([_inert(str(cell or "")) for cell in cells])
     return stream.getvalue()
@@ -238,6 +242,11 @@ def _wipe_cell(wipe: Any) -> str:
     if isinstance(wipe, list):
         return " ".join(map(str, wipe)) or _CLEAR
     return "" if wipe is None else str(wipe).lower()
+
+
+def _address_cell(view: Mapping[str, Any]) -> str:
+    words = [nic["reserved_address"] or _CLEAR for nic in view["nics"]]
+    return " ".join(words) if any(word != _CLEAR for word in words) else ""
 
 
 def _inert(cell: str) -> str:

@@ -1,22 +1,29 @@
-"""`pxeforge host set HOST --reserve ADDRESS --dhcp KEY=VALUE`."""
+"""`pxeforge host set HOST --reserve [MAC=]ADDRESS --dhcp KEY=VALUE`."""
 
 from __future__ import annotations
 
 import click
 import pytest
 
-from pxeforge.cli.host_networks import network_of
+from pxeforge.cli.host_networks import network_of, reservations_of
 
 
 def test_words_become_the_setting_of_the_api() -> None:
     words = ("router=10.0.0.1", "dns=10.0.0.2, 10.0.0.3", "search=a.example,b.example", "mtu=9000", "lease-time=2h",
              "ntp=", "domain=none")  # fmt: skip
-    assert network_of("10.0.0.9", words) == {
-        "address": "10.0.0.9", "router": "10.0.0.1", "dns": ["10.0.0.2", "10.0.0.3"],
+    assert network_of(words) == {
+        "router": "10.0.0.1", "dns": ["10.0.0.2", "10.0.0.3"],
         "search": ["a.example", "b.example"], "mtu": 9000, "lease_time_s": 7200, "ntp": [], "domain": None,
     }  # fmt: skip
-    assert network_of("none", ()) == {"address": None}
-    assert network_of(None, ()) == {}
+    assert network_of(()) == {}
+
+
+def test_an_address_is_for_the_nic_that_is_named_or_for_the_only_one() -> None:
+    assert reservations_of(["10.0.0.9"]) == {"": "10.0.0.9"}
+    assert reservations_of(["52:54:00:00:00:01=10.0.0.9", "52:54:00:00:00:02=none"]) == {
+        "52:54:00:00:00:01": "10.0.0.9", "52:54:00:00:00:02": None,
+    }  # fmt: skip
+    assert reservations_of(["none"]) == {"": None}
 
 
 @pytest.mark.parametrize(
@@ -30,4 +37,4 @@ def test_words_become_the_setting_of_the_api() -> None:
 )
 def test_a_mistake_is_named(word: str, said: str) -> None:
     with pytest.raises(click.BadParameter, match=said):
-        network_of(None, (word,))
+        network_of((word,))

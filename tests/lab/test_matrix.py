@@ -8,7 +8,7 @@ import pytest
 
 from pxeforge.lab import matrix
 from pxeforge.lab.matrix import COLUMNS, LIMITS, ROWS, Cell, Column, Outcome, Row, Seen, lacking, outcome_of_failure
-from pxeforge.services.image_import import CATALOGUE
+from pxeforge.services.image_catalogue import CATALOGUE
 
 TOKEN = "0123abcd"
 PXELINUX = next(row for row in ROWS if row.name == "pxelinux")
@@ -55,6 +55,15 @@ def test_whatever_is_missing_is_named_and_is_not_green(seen: Seen, reason: str) 
 def test_a_menu_fetched_by_another_boot_loader_than_the_rows_is_not_green() -> None:
     ipxe = next(row for row in ROWS if row.name == "ipxe")
     assert why(GREEN, row=ipxe) == "its menu was not fetched by ipxe: pxelinux menu fetched by 10.77.0.50"
+
+
+def test_a_row_that_goes_by_a_certain_file_is_green_only_with_it() -> None:
+    undionly = next(row for row in ROWS if row.name == "undionly")
+    menu = {"at": 107.5, "source": "http", "kind": "menu_fetched", "message": "ipxe menu fetched by 10.77.0.50"}
+    files = [{**event, "source": "http"} for event in EVENTS if event["kind"] == "tftp_sent"]
+    loader = {"at": 105.0, "source": "tftp", "kind": "tftp_sent", "message": "boot/x/undionly.kpxe to 10.77.0.50"}
+    assert why(replace(GREEN, events=[loader, menu, *files]), row=undionly) is None
+    assert why(replace(GREEN, events=[menu, *files]), row=undionly) == "undionly.kpxe was not fetched"
 
 
 def test_files_by_another_way_than_the_rows_are_not_green() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pxeforge.lab.matrix import COLUMNS, ROWS, Outcome
 from pxeforge.lab.matrix_run import Matrix, image_for, why_not
-from pxeforge.services.image_import import CATALOGUE
+from pxeforge.services.image_catalogue import CATALOGUE
 
 IPXE = next(row for row in ROWS if row.name == "ipxe")
 SERVER, KEA = (next(column for column in COLUMNS if column.name == name) for name in ("server", "kea"))

@@ -9,7 +9,7 @@ import pytest
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.lab.newer_qemu import Processor, QemuMissing, asked, version_of
-from pxeforge.lab.qemu import Machine, MachineError, make_disk, processor_of
+from pxeforge.lab.qemu import Machine, MachineError, further_disk, make_disk, processor_of
 from pxeforge.lab.rack import Rack
 
 
@@ -40,6 +40,19 @@ def test_the_machine_has_the_identity_that_it_was_given(tmp_path: Path) -> None:
     assert option(command, "-smbios") == f"type=1,manufacturer=pxeforge,product=R1,serial=SN,,1,uuid={known}"
     assert "serial=SN,,1" in option(command, "-device", "virtio-blk")
     assert "mac=52:54:00:77:00:01" in option(command, "-device", "virtio-net")
+
+
+def test_the_frames_of_a_plain_rom_go_through_our_hands(tmp_path: Path) -> None:
+    command = machine(tmp_path, plain_rom=True).command()
+    assert "vnet_hdr=off" in option(command, "-netdev", "tap")
+    assert option(command, "-object", "filter-redirector").startswith("filter-redirector,id=rom,netdev=nic,queue=rx")
+    assert "-object" not in machine(tmp_path).command()
+
+
+def test_u_boot_takes_the_place_of_aavmf(tmp_path: Path) -> None:
+    command = machine(tmp_path, firmware=Firmware.UEFI_ARM64, u_boot=Path("/u-boot.bin")).command()
+    assert option(command, "-bios") == "/u-boot.bin"
+    assert not any("pflash" in word for word in command)
 
 
 def test_a_reboot_of_the_guest_is_a_reboot_unless_asked_otherwise(tmp_path: Path) -> None:
@@ -118,3 +131,12 @@ def test_the_version_is_read_from_what_qemu_says() -> None:
 def test_a_program_that_does_not_run_is_not_a_qemu(tmp_path: Path) -> None:
     with pytest.raises(QemuMissing, match="does not run"):
         asked((str(tmp_path / "nothing"),))
+
+
+def test_a_further_disk_has_a_serial_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a,b.img"
+    make_disk(path, 0.25)
+    assert path.stat().st_size == 1 << 28
+    drive, device = further_disk(path, "DATA1")[1::2]
+    assert drive.startswith(f"file={tmp_path}/a,,b.img,if=none,id=disk-data1,")
+    assert device == "virtio-blk-pci,drive=disk-data1,serial=DATA1"

@@ -116,6 +116,20 @@ def test_a_rebuilt_udeb_makes_an_own_index_that_names_only_what_is_served(
     assert f" {hashlib.sha256(packed).hexdigest()} {len(packed)} " in (base / "Release").read_text()
 
 
+def test_an_own_index_also_names_what_is_in_the_initrd_and_cannot_be_fetched(
+    mirror: FakeMirror, fills: Path, tmp_path: Path
+) -> None:
+    """Others depend on what the kernel provides, and it is never fetched."""
+    for name in ("kernel-image-6.1-di", "prober", "unrelated"):
+        del mirror.files[filename(name)]
+    (fills / Path(filename("prober")).name).write_bytes(b"rebuilt")
+    inside = initrd(tmp_path / "initrd.gz", ["kernel-image-6.1-di"])
+    result = fill(mirror.url, fills, tmp_path / "out", "trixie", inside)
+    assert result.mode is FillMode.INDEX
+    listed = (tmp_path / "out" / INDEX.replace("trixie", "trixie-lab")).read_text()
+    assert {udeb.name for udeb in parse_index(listed)} == set(UDEBS) - {"unrelated"}
+
+
 def test_a_needed_udeb_that_nobody_serves_is_named(mirror: FakeMirror, tmp_path: Path) -> None:
     del mirror.files[filename("kernel-image-6.1-di")]  # reached by base -> disk-modules -> scsi-modules -> it
     result = fill(mirror.url, None, tmp_path / "out", "trixie", None)

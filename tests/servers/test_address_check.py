@@ -37,7 +37,7 @@ def test_an_address_that_somebody_uses_is_not_offered(network: Network, desk: De
     host = network.host(MAC)
     server = DhcpServer(CHECKING, desk, store, time.time)
     with running(server, network.server):
-        [offer] = replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=1.2).values()
+        [offer] = replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=1.2, awaited=1).values()
         assert offer.yiaddr == FIFTY_ONE
         assert server.counters["in use"] == 1
     assert [(lease.address, lease.state) for lease in store.leases.values()] == [(FIFTY, LeaseState.DECLINED)]
@@ -49,16 +49,16 @@ def test_a_free_address_is_offered_after_the_wait_and_at_once_when_it_is_known_t
     host = network.host(MAC)
     with running(DhcpServer(CHECKING, desk, store, time.time), network.server):
         assert replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=0.15) == {}
-        [offer] = replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=0.6).values()
+        [offer] = replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=0.6, awaited=1).values()
         assert offer.yiaddr == FIFTY
-        [again] = replies_to(pxe_message(MessageType.DISCOVER, xid=8, **discover()), host, listen_s=0.2).values()
+        [again] = replies_to(pxe_message(MessageType.DISCOVER, xid=8, **discover()), host, 0.2, awaited=1).values()
         assert again.yiaddr == FIFTY
 
 
 def test_who_uses_the_address_himself_is_offered_it(network: Network, desk: Desk, store: Store) -> None:
     host = network.host(MAC, "10.77.0.50/24")
     with running(DhcpServer(CHECKING, desk, store, time.time), network.server):
-        [offer] = replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=1.0).values()
+        [offer] = replies_to(pxe_message(MessageType.DISCOVER, **discover()), host, listen_s=1.0, awaited=1).values()
     assert offer.yiaddr == FIFTY
 
 

@@ -224,7 +224,7 @@ def test_an_inform_is_answered_to_the_address_it_comes_from(network: Network, de
     host = network.host(MAC, "10.77.0.20/24")
     inform = replace(pxe_message(MessageType.INFORM), ciaddr=IPv4Address("10.77.0.20"), flags=0)
     with running(DhcpServer(SERVER, desk, store, time.time), network.server):
-        [ack] = replies_to(inform, host).values()
+        [ack] = replies_to(inform, host, awaited=1).values()
     assert (ack.message_type, str(ack.yiaddr), str(ack.ciaddr)) == (MessageType.ACK, "0.0.0.0", "10.77.0.20")
     assert Option.LEASE_TIME not in ack.options
     assert store.leases == {}
@@ -244,10 +244,10 @@ def test_a_known_host_that_sends_its_guid_as_hardware_address_is_served_by_broad
     asked = replace(pxe_message(MessageType.DISCOVER, **more), chaddr=GUID, flags=0)
     server = DhcpServer(SERVER, desk, store, time.time, networks=networks)
     with running(server, network.server):
-        [offer] = replies_to(asked, host).values()
+        [offer] = replies_to(asked, host, awaited=1).values()
         wanted = {"SERVER_ID": IPv4Address("10.77.0.1").packed, "REQUESTED_ADDRESS": offer.yiaddr.packed}
         request = replace(pxe_message(MessageType.REQUEST, **more, **wanted), chaddr=GUID, flags=0)
-        [ack] = replies_to(request, host).values()
+        [ack] = replies_to(request, host, awaited=1).values()
         stranger = replace(pxe_message(MessageType.DISCOVER), chaddr=bytes(range(1, 17)))
         assert replies_to(stranger, host) == {}
     assert (ack.message_type, ack.chaddr, ack.file) == (MessageType.ACK, GUID, b"pxelinux.0")

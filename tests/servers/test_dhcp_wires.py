@@ -39,8 +39,8 @@ def add_vlan(network: Network, host: str, address: str = "10.88.0.1/24") -> None
     ip("-n", network.server, "link", "set", VLAN, "up")
 
 
-def offered(host: str, xid: int = 7) -> IPv4Address | None:
-    found = replies_to(pxe_message(MessageType.DISCOVER, xid=xid), host, listen_s=0.4)
+def offered(host: str, xid: int = 7, *, awaited: int = 1) -> IPv4Address | None:
+    found = replies_to(pxe_message(MessageType.DISCOVER, xid=xid), host, listen_s=0.4, awaited=awaited)
     return next(iter(found.values())).yiaddr if found else None
 
 
@@ -77,11 +77,11 @@ def test_a_new_address_is_the_router_and_the_server_from_then_on(network: Networ
     add_vlan(network, far)
     server = DhcpServer(BOTH, desk, store, time.time)
     with running(server, network.server):
-        assert list(replies_to(pxe_message(MessageType.DISCOVER), far, 0.4)) == ["10.88.0.1"]
+        assert list(replies_to(pxe_message(MessageType.DISCOVER), far, 0.4, awaited=1)) == ["10.88.0.1"]
         ip("-n", network.server, "addr", "del", "10.88.0.1/24", "dev", VLAN)
         ip("-n", network.server, "addr", "add", "10.88.0.9/24", "dev", VLAN)
         wait_until(lambda: (wire := server._wires.interface(VLAN)) is not None and str(wire.address) == "10.88.0.9")
-        [(sender, offer)] = replies_to(pxe_message(MessageType.DISCOVER), far, 0.4).items()
+        [(sender, offer)] = replies_to(pxe_message(MessageType.DISCOVER), far, 0.4, awaited=1).items()
     assert sender == "10.88.0.9"
     assert offer.options[3] == offer.options[6] == IPv4Address("10.88.0.9").packed
 
@@ -93,7 +93,7 @@ def test_an_interface_without_an_address_is_waited_for(network: Network, desk: D
     with running(server, network.server):
         ip("-n", network.server, "addr", "flush", "dev", VLAN)
         wait_until(lambda: server._wires.interface(VLAN) is None)
-        assert offered(far) is None
+        assert offered(far, awaited=0) is None
         ip("-n", network.server, "addr", "add", "10.88.0.1/24", "dev", VLAN)
         wait_until(lambda: server._wires.interface(VLAN) is not None)
         assert offered(far, xid=8) in RACK.network

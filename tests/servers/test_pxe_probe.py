@@ -8,11 +8,12 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -24,10 +25,11 @@ from pxeforge.protocol.dhcp.bootfile import BootFiles
 from pxeforge.protocol.dhcp.message import DhcpMessage, MessageType, Op, Option
 from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.servers.dhcp import DhcpMode, DhcpServer, DhcpSettings
-from pxeforge.servers.pxe_probe import Guise, SeenAnswer, answer_in, datagram_of, probe_wire, question_of
+from pxeforge.servers.pxe_probe import Guise, SeenAnswer, answer_in, datagram_of, probe_wire, question_of, rival_servers
 
 from .conftest import Desk, Network, Store, running
 
+T = TypeVar("T")
 MAC = MacAddress.parse("52:54:00:00:00:07")
 US = IPv4Address("10.77.0.1")
 OURS = DhcpSettings(
@@ -64,11 +66,15 @@ def dnsmasq(namespace: str, interface: str, folder: Path, *words: str) -> Iterat
 
 
 def probe(namespace: str, interface: str = "eth0", timeout_s: float = 1.2) -> list[SeenAnswer]:
-    found: list[SeenAnswer] = []
+    return inside(namespace, lambda: probe_wire(interface, timeout_s))
+
+
+def inside(namespace: str, ask: Callable[[], list[T]]) -> list[T]:
+    found: list[T] = []
 
     def work() -> None:
         netns.setns(namespace)
-        found.extend(probe_wire(interface, timeout_s))
+        found.extend(ask())
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -218,6 +224,16 @@ def test_our_proxy_gives_an_armed_host_its_file_on_67_and_on_4011(network: Netwo
     files = {(a.port, a.boots) for a in answers if a.guise is Guise.BIOS}
     assert files == {(67, "pxelinux.0"), (4011, "pxelinux.0")}
     assert all(a.is_boot_service for a in answers)
+
+
+@pytest.mark.needs_root
+def test_who_offers_addresses_is_a_rival_once_and_a_proxy_is_none(network: Network, desk: Desk, store: Store) -> None:
+    host = network.host(str(MAC), "10.77.0.7/24")
+    desk.armed.add(str(MAC))
+    with running(DhcpServer(OURS, desk, store, time.time), network.server):
+        assert inside(host, lambda: rival_servers("eth0", 0.8)) == [US]
+    with running(DhcpServer(replace(OURS, mode=DhcpMode.PROXY), desk, None, time.time), network.server):
+        assert inside(host, lambda: rival_servers("eth0", 0.8)) == []
 
 
 @pytest.mark.needs_root

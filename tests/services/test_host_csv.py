@@ -79,13 +79,28 @@ def test_a_reserved_address_goes_in_and_out_and_is_for_one_host(ctx: Context) ->
     lan = Subnet(network=IPv4Network("10.77.0.0/24"), first=IPv4Address("10.77.0.50"), last=IPv4Address("10.77.0.60"))
     ctx = replace(ctx, dhcp="server", subnets=lambda: (lan,))
     load(ctx, f"mac,name,address\n{MAC},n1,10.77.0.9\n{OTHER},n2,\n")
-    assert hosts.show(ctx, "n1")["settings"] == {"network": {"address": "10.77.0.9"}}
+    assert [nic["reserved_address"] for nic in hosts.show(ctx, "n1")["nics"]] == ["10.77.0.9"]
     table = write_table(hosts.list_hosts(ctx))
     assert [row["action"] for row in load(ctx, table)] == ["none"] * 2
     with pytest.raises(BadTable, match=r"line 2: 10\.77\.0\.9 is reserved for host n1"):
         load(ctx, f"mac,address\n{OTHER},10.77.0.9\n")
     load(ctx, f"mac,address\n{MAC},-\n{OTHER},10.77.0.9\n")
-    assert hosts.show(ctx, "n1")["settings"] == {}
+    assert [nic["reserved_address"] for nic in hosts.show(ctx, "n1")["nics"]] == [None]
+
+
+def test_addresses_stand_in_the_order_of_the_macs(ctx: Context) -> None:
+    lan = Subnet(network=IPv4Network("10.77.0.0/24"), first=IPv4Address("10.77.0.50"), last=IPv4Address("10.77.0.60"))
+    ctx = replace(ctx, dhcp="server", subnets=lambda: (lan,))
+    [row] = load(ctx, f"mac,name,address\n{MAC} {OTHER} {THIRD},n1,10.77.0.9 - 10.77.0.8\n")
+    assert row["changes"]["address"] == [None, "10.77.0.9 - 10.77.0.8"]
+    table = write_table(hosts.list_hosts(ctx))
+    assert "10.77.0.9 - 10.77.0.8" in table
+    assert [row["action"] for row in load(ctx, table)] == ["none"]
+    load(ctx, f"mac,address\n{THIRD} {MAC},10.77.0.9 10.77.0.8\n")
+    nics = hosts.show(ctx, "n1")["nics"]
+    assert {nic["mac"]: nic["reserved_address"] for nic in nics} == {MAC: "10.77.0.8", OTHER: None, THIRD: "10.77.0.9"}
+    with pytest.raises(BadTable, match="2 addresses for 1 MAC addresses"):
+        load(ctx, f"mac,address\n{MAC},10.77.0.9 10.77.0.8\n")
 
 
 def test_tags_and_roles_become_exactly_what_the_cell_says(ctx: Context) -> None:
@@ -187,7 +202,8 @@ CELL = st.text(st.characters(codec="utf-8"), max_size=30)
 
 @given(cell=CELL)
 def test_no_exported_cell_begins_as_a_formula(cell: str) -> None:
-    view = {"macs": [MAC], "name": cell, "tags": [cell], "roles": [cell], "settings": {"disk": cell}, "loader": "auto"}
+    view = {"name": cell, "tags": [cell], "roles": [cell], "settings": {"disk": cell}, "loader": "auto"}
+    view |= {"macs": [MAC], "nics": []}
     rows = list(csv.reader(io.StringIO(write_table([view]), newline="")))
     for out in rows[1]:
         assert out == "-" or not out.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -195,7 +211,8 @@ def test_no_exported_cell_begins_as_a_formula(cell: str) -> None:
 
 @given(cell=CELL.filter(lambda text: text.isprintable() and text == text.strip() and text and text[0] != "'"))
 def test_what_is_neutralised_comes_back_as_it_was(cell: str) -> None:
-    view = {"macs": [MAC], "name": None, "tags": [], "roles": [], "settings": {"disk": cell}, "loader": "auto"}
+    view = {"macs": [MAC], "nics": [], "name": None, "tags": [], "roles": [], "loader": "auto"}
+    view |= {"settings": {"disk": cell}}
     [row] = read_table(write_table([view]).encode())
     assert row.cells["disk"] == cell
 

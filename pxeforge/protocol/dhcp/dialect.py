@@ -33,6 +33,7 @@ class Dialect(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
+    first: Dialect  # of the firmware it was learnt from: a PC may have UEFI and BIOS
     dialect: Dialect
     xid: int
     try_began: float
@@ -52,9 +53,9 @@ class DialectBook:
 
     def discovered(self, mac: MacAddress, firmware: Firmware, xid: int, now: float) -> Dialect:
         """The dialect for this DISCOVER; `now` in seconds."""
-        known = self._known.get(mac)
-        if known is None:
-            known = _Known(dialect=first_dialect(firmware), xid=xid, try_began=now, in_vain=1)
+        known, first = self._known.get(mac), first_dialect(firmware)
+        if known is None or known.first is not first:
+            known = _Known(first=first, dialect=first, xid=xid, try_began=now, in_vain=1)
         elif xid != known.xid or now - known.try_began > SAME_TRY_S:
             known = replace(known, xid=xid, try_began=now, in_vain=known.in_vain + 1)
             if known.in_vain > PATIENCE:

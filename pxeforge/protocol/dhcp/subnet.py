@@ -84,10 +84,10 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNetwork:
-    """What one host gets instead of what its subnet says; None: as the subnet says. Raises BadSubnet."""
+    """What one NIC of a host gets instead of what its subnet says; None: as the subnet says. Raises BadSubnet."""
 
-    address: IPv4Address | None = None  # reserved for this host; may lie outside the range
-    router: IPv4Address | None = None
+    address: IPv4Address | None = None  # reserved for this NIC; may lie outside the range
+    router: IPv4Address | None = None  # counts in its own subnet only
     dns: tuple[IPv4Address, ...] | None = None
     ntp: tuple[IPv4Address, ...] | None = None
     domain: str | None = None
@@ -108,7 +108,7 @@ class HostNetworks(Protocol):
     def of(self, mac: MacAddress, /) -> HostNetwork | None: ...
 
     def is_kept_from(self, mac: MacAddress, address: IPv4Address, /) -> bool:
-        """Whether the address is reserved for another host than the one with this MAC."""
+        """Whether the address is reserved for another NIC than the one with this MAC."""
 
     def mac_of(self, guid: bytes, /) -> MacAddress | None:
         """A MAC address of the host with this GUID (16 bytes as on the wire)."""
@@ -134,7 +134,8 @@ def told(subnet: Subnet, host: HostNetwork | None, ours: IPv4Address) -> dict[in
     """
     host = host or HostNetwork()
     us = ours if subnet.we_stand_in and ours in subnet.network else None
-    router = host.router or subnet.router or us
+    own_router = host.router if host.router is not None and host.router in subnet.network else None
+    router = own_router or subnet.router or us
     dns = (subnet.dns or ((us,) if us else ())) if host.dns is None else host.dns
     mtu = host.mtu or subnet.mtu
     options: dict[int, bytes] = {

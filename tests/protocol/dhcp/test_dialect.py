@@ -27,6 +27,14 @@ def test_a_host_begins_with_the_dialect_of_its_kind(firmware: Firmware, dialect:
     assert tries(DialectBook(), 5, firmware) == [dialect, dialect, dialect.other, dialect.other, dialect]
 
 
+def test_a_pc_that_goes_from_uefi_to_its_bios_begins_anew() -> None:
+    book = DialectBook()
+    assert tries(book, 1) == [BINL]
+    book.reached(HOST)
+    assert tries(book, 1, Firmware.BIOS) == [DIRECT]
+    assert tries(book, 1) == [BINL]
+
+
 def test_a_discover_repeated_within_one_try_is_no_failure() -> None:
     book = DialectBook()
     assert {book.discovered(HOST, Firmware.UEFI_X64, 7, now) for now in (0, 4, 12, 28)} == {BINL}

@@ -97,6 +97,11 @@ def test_what_a_host_has_of_its_own_lies_over_its_subnet() -> None:
     assert found[Option.SEARCH] == b"\3own\7example\0"
 
 
+def test_a_hosts_own_router_counts_only_in_the_subnet_where_it_is() -> None:
+    own = HostNetwork(router=IPv4Address("10.99.0.1"))
+    assert told(replace(PLAIN, router=ip(254)), own, OURS)[Option.ROUTER] == ip(254).packed
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [({"domain": "a b"}, "domain name"), ({"mtu": 100}, "MTU"), ({"lease_time_s": 5}, "too short")],
