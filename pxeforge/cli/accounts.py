@@ -1,20 +1,26 @@
-"""`pxeforge user …`."""
+"""`pxeforge user …`, `pxeforge token …` and `pxeforge audit`: who may come in, and what they did."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import click
 
+from pxeforge.cli.durations import duration_s
 from pxeforge.cli.options import json_option
-from pxeforge.cli.output import say, show_json, show_table
+from pxeforge.cli.output import moment, say, show_json, show_table
 from pxeforge.cli.transport import at
+from pxeforge.domain.user_role import UserRole
+
+_ROLES = click.Choice([role.value for role in UserRole])
+_PAGE = 1000
 
 
 @click.group()
 def user() -> None:
-    """Operators who may log in."""
+    """Users who may log in, and their API tokens."""
 
 
 def _password() -> str:
@@ -33,18 +39,30 @@ def list_users(session: Any, as_json: bool) -> None:
     if as_json:
         return show_json(rows)
     show_table(
-        rows, {"NAME": "name", "SINCE": "created_at"}, empty="No users yet: the first `pxeforge serve` makes one."
-    )
+        rows, {"NAME": "name", "ROLE": "role", "SINCE": "created_at"},
+        empty="No users yet: the first `pxeforge serve` makes one.",
+    )  # fmt: skip
     return None
 
 
 @user.command()
 @click.argument("name")
+@click.option("--role", type=_ROLES, default="viewer", show_default=True, help="What the user may do.")
 @click.pass_obj
-def add(session: Any, name: str) -> None:
+def add(session: Any, name: str, role: str) -> None:
     """Add a user; the password is asked, or read from standard input."""
-    session.api.call("POST", "/users", {"name": name, "password": _password()})
-    say(f"user {name} added")
+    session.api.call("POST", "/users", {"name": name, "password": _password(), "role": role})
+    say(f"user {name} added as {role}")
+
+
+@user.command("role")
+@click.argument("name")
+@click.argument("role", type=_ROLES)
+@click.pass_obj
+def set_role(session: Any, name: str, role: str) -> None:
+    """Say what a user may do; counts at once."""
+    session.api.call("PATCH", at("/users/{}", name), {"role": role})
+    say(f"user {name} is {role}")
 
 
 @user.command()
@@ -59,10 +77,111 @@ def passwd(session: Any, name: str) -> None:
 @user.command()
 @click.argument("name")
 @click.pass_obj
+def logout(session: Any, name: str) -> None:
+    """End the user's sessions on the pages; API tokens go on."""
+    ended = session.api.call("POST", at("/users/{}/logout", name))["sessions"]
+    say(f"user {name} logged out of {ended} browser{'' if ended == 1 else 's'}")
+
+
+@user.command()
+@click.argument("name")
+@click.pass_obj
 def remove(session: Any, name: str) -> None:
-    """Remove a user."""
+    """Remove a user, with sessions and API tokens."""
     session.api.call("DELETE", at("/users/{}", name))
     say(f"user {name} removed")
 
 
-COMMANDS = (user,)
+@click.group()
+def token() -> None:
+    """API tokens: a way in for programs, with no more rights than they need."""
+
+
+@token.command()
+@click.option("--name", required=True, help="What it is for, e.g. ci.")
+@click.option(
+    "--role", type=_ROLES, default="viewer", show_default=True, help="What it may do: at most what its user may."
+)
+@click.option(
+    "--expires", default="90d", show_default=True, metavar="TIME", help="When it ends, e.g. 12h or 30d; 366d at most."
+)
+@click.option("--of", "owner", metavar="USER", help="Whose it is [default: whoever makes it; root's on the socket].")
+@json_option
+@click.pass_obj
+def create(session: Any, name: str, role: str, expires: str, owner: str | None, as_json: bool) -> None:
+    """Make an API token and show it once; programs send it as `Authorization: Bearer …`."""
+    body = {"name": name, "role": role, "for_s": duration_s(expires), "user": owner}
+    made = session.api.call("POST", "/tokens", {key: value for key, value in body.items() if value is not None})
+    if as_json:
+        return show_json(made)
+    say(made["token"])
+    click.echo(
+        f"{made['role']} token {made['name']} of {made['user']}, until {moment(made['expires_at'])}; "
+        "it is not shown again",
+        err=True,
+    )
+    return None
+
+
+@token.command("list")
+@json_option
+@click.pass_obj
+def list_tokens(session: Any, as_json: bool) -> None:
+    """List your API tokens; an admin sees everybody's."""
+    rows = session.api.call("GET", "/tokens")
+    if as_json:
+        return show_json(rows)
+    show_table(
+        [{**row, "role": "expired" if row["expired"] else row["role"]} for row in rows],
+        {"ID": "id", "NAME": "name", "USER": "user", "ROLE": "role", "EXPIRES": "expires_at", "USED": "used_at"},
+        empty="No tokens yet: `pxeforge token create --name ci` makes one.",
+    )
+    return None
+
+
+@token.command()
+@click.argument("token")
+@click.pass_obj
+def revoke(session: Any, token: str) -> None:
+    """End a token at once; TOKEN is its id, or its name where only one has it."""
+    gone = session.api.call("DELETE", at("/tokens/{}", token))
+    say(f"token {gone['name']} of {gone['user']} revoked")
+
+
+user.add_command(token)
+
+
+@click.command()
+@click.option("--who", metavar="NAME", help="Only what this user (or root) did.")
+@click.option("--kind", metavar="KIND", help="Only this kind of change, e.g. arm.")
+@click.option("--host", metavar="HOST", help="Only changes of this host.")
+@click.option("--via", metavar="WAY", help="Only through: session, password, token, local.")
+@click.option("--address", help="Only from this address.")
+@click.option("--since", metavar="TIME", help="Only the last while, e.g. 2h or 7d.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many entries.")
+@json_option
+@click.pass_obj
+def audit(session: Any, /, since: str | None, limit: int, as_json: bool, **conditions: str | None) -> None:
+    """Who changed what, from where, newest first; `--json` tells before and after."""
+    query: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
+    if since is not None:
+        query["since"] = time.time() - duration_s(since)
+    rows: list[dict[str, Any]] = []
+    while len(rows) < limit:
+        asked = min(limit - len(rows), _PAGE)
+        page = session.api.call("GET", "/audit", query={**query, "limit": asked})
+        rows += page
+        if len(page) < asked:
+            break
+        query["before"] = page[-1]["id"]
+    if as_json:
+        return show_json(rows)
+    show_table(
+        [{**row, "done_at": row["at"]} for row in rows],
+        {"AT": "done_at", "WHO": "who", "VIA": "via", "FROM": "address", "WHAT": "kind", "TOLD": "message"},
+        empty="Nothing fits: take a condition away.",
+    )  # fmt: skip
+    return None
+
+
+COMMANDS = (user, token, audit)

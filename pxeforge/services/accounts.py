@@ -1,16 +1,21 @@
-"""Operators: passwords (argon2id), sessions by epoch, and a brake on guessing."""
+"""Users: their roles, passwords (argon2id), and a brake on guessing."""
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from pxeforge.domain.user_role import UserRole
+from pxeforge.services import sessions
+from pxeforge.services.acting import PASSWORD, Actor
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound, Problem, TooMany
@@ -19,7 +24,9 @@ from pxeforge.store.tables import User
 _HASHER = PasswordHasher()
 # Verified for unknown names too, so that the answer takes the same time whether the name exists or not.
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
-_MIN_LENGTH = 10
+_MIN_LENGTH: Final = 10
+_MAX_LENGTH: Final = 1024
+_RESERVED: Final = frozenset({"root", "server", "import"})  # who acts without being a user
 
 
 class Throttle:
@@ -43,20 +50,32 @@ class Throttle:
                 self._failures.popitem(last=False)
 
 
+def parse_role(text: str) -> UserRole:
+    """Raises Problem."""
+    try:
+        return UserRole(text)
+    except ValueError:
+        raise Problem(f"{text!r} is not a role of users: choose one of {', '.join(UserRole)}") from None
+
+
 def ensure_admin(ctx: Context) -> str | None:
     """At the first start: makes the user `admin` and returns the one-time clear password; else None."""
     password = secrets.token_urlsafe(12)
     with ctx.database.write() as session:
         if session.scalars(select(User.name)).first() is not None:
             return None
-        session.add(_user(ctx, "admin", password))
-        record(session, ctx, source="server", kind="user_added", message="user admin made at the first start")
+        session.add(_user(ctx, "admin", password, UserRole.ADMIN))
+        record(
+            session, ctx, source="server", kind="user_added", who="server",
+            message="user admin made at the first start",
+            data={"after": {"name": "admin", "role": UserRole.ADMIN.value}},
+        )  # fmt: skip
     return password
 
 
-def login(ctx: Context, throttle: Throttle, name: str, password: str, address: str) -> int | None:
-    """The user's session epoch, or None; raises Problem when there were too many failures."""
-    key, now = f"{name[:64]}@{address}", ctx.clock()
+def login(ctx: Context, throttle: Throttle, name: str, password: str, address: str) -> UserRole | None:
+    """The user's role, or None; raises TooMany when there were too many failures."""
+    key, now = f"{name[:64]}@{_neighbourhood(address)}", ctx.clock()
     if throttle.blocked(key, now):
         raise TooMany("too many failed logins: wait five minutes and try again")
     with ctx.database.read() as session:
@@ -70,65 +89,109 @@ def login(ctx: Context, throttle: Throttle, name: str, password: str, address: s
         if user is not None:  # the brake bounds these; names that do not exist would not be bounded
             with ctx.database.write() as session:
                 record(
-                    session, ctx, source="server", kind="login_failed",
+                    session, ctx, source="server", kind="login_failed", who=user.name,
                     message=f"wrong password for {user.name} from {address}",
+                    actor=Actor(who=user.name, role=UserRole(user.role), via=PASSWORD, address=address),
                 )  # fmt: skip
         return None
-    return user.session_epoch
+    return UserRole(user.role)
 
 
-def session_valid(ctx: Context, name: str, epoch: int) -> bool:
-    with ctx.database.read() as session:
-        user = session.get(User, name)
-        return user is not None and user.session_epoch == epoch
+def _neighbourhood(address: str) -> str:
+    """Whom one guesser can pass for: an IPv6 network of 64 bits is a single subscriber's."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
-def add(ctx: Context, name: str, password: str, *, who: str) -> None:
+def add(ctx: Context, name: str, password: str, *, role: UserRole, who: str) -> None:
     _check(name, password)
     with ctx.database.write() as session:
         if session.get(User, name) is not None:
             raise Conflict(f"there is a user {name} already")
-        session.add(_user(ctx, name, password))
-        record(session, ctx, source="operator", kind="user_added", who=who, message=f"user {name} added by {who}")
+        session.add(_user(ctx, name, password, role))
+        record(
+            session, ctx, source="operator", kind="user_added", who=who,
+            message=f"user {name} added as {role.value} by {who}", data={"after": {"name": name, "role": role.value}},
+        )  # fmt: skip
 
 
 def set_password(ctx: Context, name: str, password: str, *, who: str) -> None:
     """Also ends every session of the user."""
-    _check(name, password)
+    _check_password(password)
     with ctx.database.write() as session:
-        user = session.get(User, name)
-        if user is None:
-            raise NotFound(f"there is no user {name}")
+        user = _find(session, name)
         user.password_hash = _HASHER.hash(password)
-        user.session_epoch += 1
-        record(session, ctx, source="operator", kind="user_changed", who=who, message=f"password of {name} changed")
+        sessions.drop(session, name)
+        record(
+            session, ctx, source="operator", kind="password_changed", who=who,
+            message=f"password of {name} changed by {who}",
+        )  # fmt: skip
+
+
+def set_role(ctx: Context, name: str, role: UserRole, *, who: str) -> None:
+    """Counts at once, for sessions and tokens too; the last admin stays one."""
+    with ctx.database.write() as session:
+        user = _find(session, name)
+        before = UserRole(user.role)
+        if before is role:
+            return
+        if before is UserRole.ADMIN and _admins(session) == 1:
+            raise Conflict("the last admin cannot be made less: make another user admin first")
+        user.role = role.value
+        record(
+            session, ctx, source="operator", kind="user_role_changed", who=who,
+            message=f"{name} is now {role.value} instead of {before.value}, by {who}",
+            data={"before": {"role": before.value}, "after": {"role": role.value}},
+        )  # fmt: skip
 
 
 def remove(ctx: Context, name: str, *, who: str) -> None:
+    """With the user go its sessions and API tokens."""
     with ctx.database.write() as session:
-        user = session.get(User, name)
-        if user is None:
-            raise NotFound(f"there is no user {name}")
-        if len(session.scalars(select(User.name)).all()) == 1:
-            raise Conflict("the last user cannot be removed: add another first")
+        user = _find(session, name)
+        if UserRole(user.role) is UserRole.ADMIN and _admins(session) == 1:
+            raise Conflict("the last admin cannot be removed: make another user admin first")
         session.delete(user)
-        record(session, ctx, source="operator", kind="user_removed", who=who, message=f"user {name} removed by {who}")
+        record(
+            session, ctx, source="operator", kind="user_removed", who=who, message=f"user {name} removed by {who}",
+            data={"before": {"name": name, "role": user.role}},
+        )  # fmt: skip
 
 
 def list_users(ctx: Context) -> list[dict[str, Any]]:
     with ctx.database.read() as session:
-        return [{"name": u.name, "created_at": u.created_at} for u in session.scalars(select(User).order_by(User.name))]
+        rows = session.scalars(select(User).order_by(User.name))
+        return [{"name": u.name, "role": u.role, "created_at": u.created_at} for u in rows]
 
 
-def _user(ctx: Context, name: str, password: str) -> User:
-    # A random first epoch: the sessions of a user who was removed must not fit the next user of that name.
-    return User(
-        name=name, password_hash=_HASHER.hash(password), created_at=ctx.clock(), session_epoch=secrets.randbits(30)
-    )
+def _find(session: Session, name: str) -> User:
+    user = session.get(User, name)
+    if user is None:
+        raise NotFound(f"there is no user {name}: see `pxeforge user list`")
+    return user
+
+
+def _admins(session: Session) -> int:
+    return session.scalar(select(func.count()).where(User.role == UserRole.ADMIN.value)) or 0
+
+
+def _user(ctx: Context, name: str, password: str, role: UserRole) -> User:
+    return User(name=name, password_hash=_HASHER.hash(password), created_at=ctx.clock(), role=role.value)
 
 
 def _check(name: str, password: str) -> None:
     if not name or len(name) > 63 or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
         raise Problem("a user name has letters, digits, - and _ only")
+    if name in _RESERVED:
+        raise Problem(f"{name} would be mistaken in the audit log: choose another name")
+    _check_password(password)
+
+
+def _check_password(password: str) -> None:
     if len(password) < _MIN_LENGTH:
         raise Problem(f"the password is too short: use at least {_MIN_LENGTH} characters")
+    if len(password) > _MAX_LENGTH:
+        raise Problem(f"the password is too long: use at most {_MAX_LENGTH} characters")

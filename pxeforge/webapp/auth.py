@@ -1,4 +1,4 @@
-"""Who may use the admin plane: login sessions, Basic passwords for the API, and refusal of forged requests."""
+"""Who is there: login sessions, Basic passwords and tokens for the API; and refusal of forged requests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from flask import Request, g, redirect, request, session, url_for
 from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response
 
-from pxeforge.services import accounts
+from pxeforge.domain.user_role import UserRole
+from pxeforge.services import accounts, api_tokens, sessions
+from pxeforge.services.acting import LOCAL, PASSWORD, SESSION, Actor, acts
 from pxeforge.services.context import Context
+from pxeforge.services.hidden import hide_everywhere
 from pxeforge.services.problems import Forbidden, Problem
+from pxeforge.webapp import access
 
-# Everything else needs a login; a test walks the URL map to prove it.
-PUBLIC_ENDPOINTS: Final = frozenset({"pages.login", "web_file", "healthz"})
-SESSION_S: Final = 8 * 3600
 CSRF_FIELD: Final = "csrf_token"
 CSRF_HEADER: Final = "X-CSRF-Token"
+_KEY: Final = "key"  # of the session, in the cookie
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -30,7 +32,7 @@ class TooManyLogins(Problem):
 
 
 class Guard:
-    """Decides for every request of one admin app; `g.who` is the acting user afterwards.
+    """Decides for every request of one admin app; `g.actor` is who acts afterwards and `g.who` the name.
 
     On the trusted socket everybody is root: the file's mode lets nobody else open it, and no browser can reach it.
     """
@@ -41,57 +43,94 @@ class Guard:
 
     def check(self) -> Response | None:
         """Runs before every request: None lets it through, a response or an exception refuses it."""
-        g.who = "root" if self.trusted_socket else None
-        if self.trusted_socket:
-            return None
-        with_password = is_api(request) and request.authorization is not None
-        g.who = self._by_password() if with_password else self._by_session()
-        if g.who is None and request.endpoint not in PUBLIC_ENDPOINTS:
+        acts(None)
+        g.actor = actor = self._actor()
+        g.who = actor.who if actor else None
+        acts(actor)
+        if actor is None and access.NEEDS.get(request.endpoint or "") is not access.Need.NOTHING:
             return _refuse()
-        if request.method not in _SAFE_METHODS:
+        if actor is not None:
+            access.check(request.endpoint, actor)
+        if not self.trusted_socket and request.method not in _SAFE_METHODS:
             _check_origin()
-            if not with_password:
+            if actor is None or actor.via == SESSION:
                 _check_token()
         return None
 
+    def over(self, _error: BaseException | None) -> None:
+        """Runs after every request: the thread works for nobody any more."""
+        acts(None)
+
+    def cover(self, value: object) -> object:
+        """What an answer may tell: who only reads gets no secrets, whatever they stand in."""
+        own = access.NEEDS.get(request.endpoint or "") is access.Need.OWN
+        actor: Actor | None = g.get("actor")
+        reader = actor is not None and not actor.role.covers(UserRole.OPERATOR)
+        return hide_everywhere(self._ctx, value) if reader and not own else value
+
     def sign_in(self, name: str, password: str) -> bool:
         """Starts a session for the browser; raises TooManyLogins."""
-        epoch = self.epoch_for(name, password)
-        if epoch is None:
+        if self.role_for(name, password) is None:
             return False
-        self.start_session(name, epoch)
+        self.start_session(name)
         return True
 
-    def epoch_for(self, name: str, password: str) -> int | None:
-        """The user's session epoch if the password is right; raises TooManyLogins."""
-        address = request.remote_addr or "local"
+    def role_for(self, name: str, password: str) -> UserRole | None:
+        """The user's role if the password is right; raises TooManyLogins."""
         try:
-            return accounts.login(self._ctx, self._throttle, name, password, address)
+            return accounts.login(self._ctx, self._throttle, name, password, _address())
         except Problem as problem:
             raise TooManyLogins(str(problem)) from None
 
-    def start_session(self, name: str, epoch: int) -> None:
+    def start_session(self, name: str) -> None:
         """A fresh session: nothing of what the browser held before is kept."""
         session.clear()
-        session.update(who=name, epoch=epoch, since=self._ctx.clock())
+        session[_KEY] = sessions.start(
+            self._ctx, name, address=_address(), browser=request.headers.get("User-Agent", "")
+        )  # fmt: skip
 
-    def _by_session(self) -> str | None:
-        name, epoch, since = session.get("who"), session.get("epoch"), session.get("since")
-        if not (isinstance(name, str) and isinstance(epoch, int) and isinstance(since, int | float)):
+    def end_session(self) -> None:
+        key = session.get(_KEY)
+        session.clear()
+        if isinstance(key, str):
+            sessions.end(self._ctx, key)
+
+    def _actor(self) -> Actor | None:
+        if self.trusted_socket:
+            return Actor(who="root", role=UserRole.ADMIN, via=LOCAL)
+        if not is_api(request) or "Authorization" not in request.headers:
+            return self._by_session()
+        given = request.authorization
+        if given is None:
             return None
-        # Counted from the login, not from the last request: a page that refreshes itself must not live for ever.
-        in_time = 0 <= self._ctx.clock() - since < SESSION_S
-        return name if in_time and accounts.session_valid(self._ctx, name, epoch) else None
+        return self._by_token(given.token) if given.type == "bearer" else self._by_password()
 
-    def _by_password(self) -> str | None:
+    def _by_session(self) -> Actor | None:
+        key = session.get(_KEY)
+        if not isinstance(key, str):
+            return None
+        # A page that refreshes itself is nobody at the keyboard.
+        active = request.method not in _SAFE_METHODS or not request.headers.get("HX-Request")
+        found = sessions.user_of(self._ctx, key, active=active)
+        return Actor(who=found[0], role=found[1], via=SESSION, address=_address()) if found else None
+
+    def _by_token(self, clear: str | None) -> Actor | None:
+        return api_tokens.actor_of(self._ctx, clear or "", address=_address())
+
+    def _by_password(self) -> Actor | None:
         given = request.authorization
         if given is None or given.type != "basic" or given.username is None or given.password is None:
             return None
-        return given.username if self.epoch_for(given.username, given.password) is not None else None
+        role = self.role_for(given.username, given.password)
+        return Actor(who=given.username, role=role, via=PASSWORD, address=_address()) if role else None
+
+
+def _address() -> str:
+    return request.remote_addr or "local"
 
 
 def is_api(req: Request) -> bool:
-    return req.path.startswith("/api/")
+    return req.path.startswith("/api/") or req.path == "/metrics"
 
 
 def csrf_token() -> str:
@@ -114,7 +153,7 @@ def safe_next(text: str | None) -> str:
 
 def _refuse() -> Response:
     if is_api(request):
-        raise Unauthorized("log in first: send a user name and password (HTTP Basic)")
+        raise Unauthorized("log in first: send an API token (Bearer) or a user name and password (HTTP Basic)")
     target = url_for("pages.login")
     if request.method == "GET" and not request.headers.get("HX-Request"):
         here = request.full_path.rstrip("?")

@@ -1,17 +1,30 @@
-"""Login and logout, the list of users, and one's own password."""
+"""Login and logout, the users with their roles, one's own password, and API tokens."""
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
+from typing import Final
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import accounts
+from pxeforge.domain.user_role import UserRole
+from pxeforge.services import accounts, api_tokens, sessions
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Forbidden, Problem
 from pxeforge.webapp.auth import Guard, TooManyLogins, safe_next
 
+_DAY_S: Final = 86400
+_LIVES: Final = {"1 day": 1, "1 week": 7, "30 days": 30, "90 days": 90, "1 year": 365}
+
 
 def add_routes(pages: Blueprint, ctx: Context, guard: Guard) -> None:
+    _login_routes(pages, guard)
+    _own_routes(pages, ctx, guard)
+    _token_routes(pages, ctx)
+    _admin_routes(pages, ctx)
+
+
+def _login_routes(pages: Blueprint, guard: Guard) -> None:
     @pages.route("/login", methods=["GET", "POST"])
     def login() -> ResponseReturnValue:
         target = safe_next(request.values.get("next"))
@@ -29,35 +42,100 @@ def add_routes(pages: Blueprint, ctx: Context, guard: Guard) -> None:
 
     @pages.post("/logout")
     def logout() -> ResponseReturnValue:
-        session.clear()
+        guard.end_session()
         return redirect(url_for("pages.login"), 303)
 
+
+def _own_routes(pages: Blueprint, ctx: Context, guard: Guard) -> None:
     @pages.get("/users")
     def user_list() -> ResponseReturnValue:
-        return render_template("users.html", users=accounts.list_users(ctx))
+        return _page(ctx)
 
-    @pages.post("/users")
-    def user_add() -> ResponseReturnValue:
+    @pages.post("/users/logout-everywhere")
+    def logout_everywhere() -> ResponseReturnValue:
+        """All of one's own sessions, this one too."""
         g.back = url_for("pages.user_list")
-        name = request.form.get("name", "").strip()
-        accounts.add(ctx, name, request.form.get("password", ""), who=g.who)
-        flash(f"The user {name} was added.", "good")
-        return redirect(g.back, 303)
+        if guard.trusted_socket:
+            raise Problem("root is not logged in here: use `pxeforge user logout NAME`")
+        sessions.end_all(ctx, g.who, who=g.who)
+        guard.end_session()
+        return redirect(url_for("pages.login"), 303)
 
     @pages.post("/users/password")
     def password_change() -> ResponseReturnValue:
         """One's own password; every other session of the user ends, this one goes on."""
         g.back = url_for("pages.user_list")
         if guard.trusted_socket:
-            raise Problem("root has no password here: use `pxeforge user password NAME`")
+            raise Problem("root has no password here: use `pxeforge user passwd NAME`")
         new = request.form.get("new", "")
         if new != request.form.get("again", ""):
             raise Problem("the two new passwords differ: type them again")
-        if guard.epoch_for(g.who, request.form.get("old", "")) is None:
+        if guard.role_for(g.who, request.form.get("old", "")) is None:
             raise Forbidden("the old password is wrong: nothing was changed")
         accounts.set_password(ctx, g.who, new, who=g.who)
-        epoch = guard.epoch_for(g.who, new)
-        if epoch is not None:
-            guard.start_session(g.who, epoch)
+        guard.start_session(g.who)
         flash("Your password is changed; your other sessions have ended.", "good")
         return redirect(g.back, 303)
+
+
+def _token_routes(pages: Blueprint, ctx: Context) -> None:
+    @pages.post("/users/tokens")
+    def token_create() -> ResponseReturnValue:
+        """The clear text is in this answer and nowhere else: no redirect."""
+        g.back = url_for("pages.user_list", _anchor="tokens")
+        made = api_tokens.create(
+            ctx, name=request.form.get("name", "").strip(), role=request.form.get("role", UserRole.VIEWER.value),
+            for_s=_DAY_S * _LIVES.get(request.form.get("lives", ""), 30), actor=g.actor,
+        )  # fmt: skip
+        return _page(ctx, made["token"])
+
+    @pages.post("/users/tokens/<token>/revoke")
+    def token_revoke(token: str) -> ResponseReturnValue:
+        g.back = url_for("pages.user_list", _anchor="tokens")
+        gone = api_tokens.revoke(ctx, token, actor=g.actor)
+        flash(f"The token {gone['name']} of {gone['user']} is revoked.", "good")
+        return redirect(g.back, 303)
+
+
+def _admin_routes(pages: Blueprint, ctx: Context) -> None:
+    @pages.post("/users")
+    def user_add() -> ResponseReturnValue:
+        g.back = url_for("pages.user_list")
+        name = request.form.get("name", "").strip()
+        role = accounts.parse_role(request.form.get("role", UserRole.VIEWER.value))
+        accounts.add(ctx, name, request.form.get("password", ""), role=role, who=g.who)
+        flash(f"The user {name} was added as {role.value}.", "good")
+        return redirect(g.back, 303)
+
+    @pages.post("/users/<name>/role")
+    def user_role(name: str) -> ResponseReturnValue:
+        g.back = url_for("pages.user_list")
+        role = accounts.parse_role(request.form.get("role", ""))
+        accounts.set_role(ctx, name, role, who=g.who)
+        flash(f"{name} is {role.value} from now on.", "good")
+        return redirect(g.back, 303)
+
+    @pages.post("/users/<name>/logout")
+    def user_logout(name: str) -> ResponseReturnValue:
+        g.back = url_for("pages.user_list")
+        ended = sessions.end_all(ctx, name, who=g.who)
+        flash(f"{name} is logged out of {ended} browser{'' if ended == 1 else 's'}.", "good")
+        return redirect(g.back, 303)
+
+    @pages.post("/users/<name>/remove")
+    def user_remove(name: str) -> ResponseReturnValue:
+        g.back = url_for("pages.user_list")
+        if request.form.get("confirm") != "yes":
+            raise Problem(f"tick the box to confirm that {name} is to be removed")
+        accounts.remove(ctx, name, who=g.who)
+        flash(f"The user {name} was removed, with sessions and tokens.", "good")
+        return redirect(g.back, 303)
+
+
+def _page(ctx: Context, clear_token: str = "") -> str:
+    return render_template(
+        "users.html", users=accounts.list_users(ctx), tokens=api_tokens.list_tokens(ctx, actor=g.actor),
+        sessions=sessions.list_sessions(ctx, g.who), roles=[role.value for role in UserRole],
+        mine=[role.value for role in UserRole if g.actor.role.covers(role)], lives=list(_LIVES),
+        clear_token=clear_token,
+    )  # fmt: skip
