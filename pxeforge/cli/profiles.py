@@ -72,12 +72,26 @@ def show(session: Any, name: str, as_json: bool) -> None:
 @click.option("--image", required=True, help="Image to install.")
 @click.option("--template", help="Answer template (default debian.cfg.j2).")
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+@json_option
 @click.pass_obj
-def create(session: Any, name: str, image: str, template: str | None, parameters: tuple[str, ...]) -> None:
+def create(
+    session: Any, name: str, image: str, template: str | None, parameters: tuple[str, ...], as_json: bool
+) -> None:
     """Create a profile."""
     body = {"name": name, "image": image, "template": template, "parameters": parameters_of(parameters)}
-    session.api.call("POST", "/profiles", {key: value for key, value in body.items() if value is not None})
-    say(f"profile {name} created")
+    made = session.api.call("POST", "/profiles", {key: value for key, value in body.items() if value is not None})
+    return show_json(made) if as_json else say(f"profile {name} created")
+
+
+@profile.command()
+@click.argument("name")
+@click.argument("new")
+@json_option
+@click.pass_obj
+def clone(session: Any, name: str, new: str, as_json: bool) -> None:
+    """Make the profile NEW with the image, template and parameters of NAME."""
+    made = session.api.call("POST", at("/profiles/{}/clone", name), {"name": new})
+    return show_json(made) if as_json else say(f"profile {new} is a copy of {name}")
 
 
 @profile.command("set")
@@ -86,6 +100,7 @@ def create(session: Any, name: str, image: str, template: str | None, parameters
 @click.option("--image", help="Another image.")
 @click.option("--template", help="Another answer template.")
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+@json_option
 @click.pass_obj
 def set_parameters(
     session: Any,
@@ -94,11 +109,12 @@ def set_parameters(
     image: str | None,
     template: str | None,
     parameters: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Set parameters; hosts that are armed already keep what they were armed with."""
     body = {"parameters": parameters_of(parameters), "unset": list(unset), "image": image, "template": template}
-    session.api.call("PATCH", at("/profiles/{}", name), body)
-    say(f"profile {name} changed")
+    changed = session.api.call("PATCH", at("/profiles/{}", name), body)
+    return show_json(changed) if as_json else say(f"profile {name} changed")
 
 
 @profile.command()

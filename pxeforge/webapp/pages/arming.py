@@ -1,66 +1,90 @@
-"""Arming hosts for an install, after a page that names what will be wiped; and disarming."""
+"""Arming hosts for an install, a rescue system, a memory test or a menu, after a page that names what happens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import hosts, installs, profiles
+from pxeforge.services import hosts, images, installs, profiles
+from pxeforge.services.boot_menu import MEMTEST_IMAGE, MEMTEST_NUMBER, RESCUE_NUMBER
 from pxeforge.services.context import Context
-from pxeforge.services.problems import Problem
-from pxeforge.webapp.pages.facts import Disk, hardware
+from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.pages.readable import duration, host_label, listing
+from pxeforge.webapp.pages.victims import victim
 
-_LONGEST_S = 7 * 86400
-_RULES = {
-    "first": "the first disk that is not removable, in the order in which the installer finds them",
-    "serial": "the disk with this serial number",
-    "by-path": "the disk on this port of the controller",
-    "name": "the disk with this device name",
-    "size": "the first disk that is not removable and has this size",
-}
-_NAMING_RULES = frozenset({"serial", "by-path", "name"})
+_LONGEST_S: Final = 7 * 86400
+_MOST_CHOICES: Final = 9
+_MOST_FORECASTS: Final = 10  # hosts that are looked at before they are armed; each takes a tenth of a second
+WHATS: Final = {
+    "install": "Install a profile", "rescue": "Start a rescue system", "memtest": "Test the memory",
+    "menu": "Let somebody at the console choose from a menu",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Victim:
-    """A host about to be armed: the disk rule that will choose, and the disks it has as far as we know."""
+class Order:
+    """What the hosts are to be armed for; `timeout_s` is the menu's."""
 
-    host: dict[str, Any]
-    rule: str
-    rule_means: str
-    may_lose_data: str
-    disks: tuple[Disk, ...]
-    named: tuple[Disk, ...]  # those that the rule names outright
-    none_fits: bool  # the rule names a disk, and the host reported others only
-    may_wipe: bool  # at least one disk may be wiped though it carries data
+    what: str
+    profiles: tuple[str, ...]
+    for_s: float
+    timeout_s: int
+
+    @property
+    def words(self) -> str:
+        if self.what == "menu":
+            return f"a menu of {listing(self.profiles)}"
+        if self.what == "rescue":
+            return f"the rescue system of {self.profiles[0]}"
+        return "a memory test" if self.what == "memtest" else self.profiles[0]
+
+    def carry_out(self, ctx: Context, text: str, who: str) -> dict[str, Any]:
+        """Raises Problem."""
+        if self.what == "menu":
+            return installs.arm_menu(
+                ctx, text, profiles=self.profiles, timeout_s=self.timeout_s, for_s=self.for_s, who=who
+            )  # fmt: skip
+        if self.what == "install":
+            return installs.arm(ctx, text, profile=self.profiles[0], for_s=self.for_s, who=who)
+        profile = self.profiles[0] if self.profiles else None
+        return installs.arm_program(ctx, text, boot=self.what, profile=profile, for_s=self.for_s, who=who)
 
 
 def add_routes(pages: Blueprint, ctx: Context) -> None:
+    @pages.route("/arm/choose", methods=["GET", "POST"])
+    def arm_choose() -> ResponseReturnValue:
+        """What to arm the chosen hosts for."""
+        g.back = url_for("pages.host_list")
+        chosen = request.values.getlist("host")
+        if not chosen:
+            raise Problem("choose at least one host, then press the button again")
+        known = profiles.list_profiles(ctx)
+        last = request.values.get("profile")
+        return render_template(
+            "arm_choose.html", hosts=[hosts.show(ctx, text) for text in chosen], profiles=known, chosen=last,
+            places=range(1, min(len(known), _MOST_CHOICES) + 1), has_memtest=_memtest(ctx) is not None,
+            armed_for_s=installs.ARMED_FOR_S, timeout_s=installs.MENU_TIMEOUT_S, whats=WHATS,
+            from_host=request.values.get("from", ""), back=_back(chosen),
+        )  # fmt: skip
+
     @pages.post("/arm")
     def arm() -> ResponseReturnValue:
         """Without `confirm` it shows what would happen; with it, it happens."""
         chosen = request.form.getlist("host")
-        one = url_for("pages.host_page", host_id=chosen[0]) if len(chosen) == 1 else None
-        g.back = one if one and request.form.get("from") == "host" else url_for("pages.host_list")
-        profile, for_s = request.form.get("profile", ""), _for_s(request.form.get("for_s"))
+        g.back = _back(chosen)
         if not chosen:
             raise Problem("choose at least one host, then press the button again")
-        if not profile:
-            raise Problem("there is no profile to arm for: import an image first (`pxeforge image import debian-13`)")
+        order = _order()
         if request.form.get("confirm") != "yes":
-            effective = profiles.show(ctx, profile)["effective"]
-            victims = [_victim(hosts.show(ctx, text), effective) for text in chosen]
-            return render_template(
-                "arm.html", victims=victims, profile=profile, for_s=for_s, back=g.back,
-                from_host=request.form.get("from", ""),
-            )  # fmt: skip
+            return _ask(ctx, chosen, order)
         for text in chosen:
-            host = installs.arm(ctx, text, profile=profile, for_s=for_s, who=g.who)
-            flash(f"{host_label(host)} is armed for {profile}: netboot it within {duration(for_s)}.", "good")
+            host = order.carry_out(ctx, text, g.who)
+            flash(f"{host_label(host)} is armed for {order.words}: netboot it within {duration(order.for_s)}.", "good")
+            for warning in host["warnings"]:
+                flash(warning, "warn")
         return redirect(g.back, 303)
 
     @pages.post("/hosts/<host_id>/disarm")
@@ -71,36 +95,75 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         return redirect(g.back, 303)
 
 
-def _victim(host: dict[str, Any], of_profile: dict[str, Any]) -> Victim:
-    settings = host["settings"]
-    wanted = {**of_profile, **(settings.get("parameters") or {}), **settings}
-    rule, wipe = str(wanted.get("disk", "first")), wanted.get("wipe", False)
-    kind, _equals, value = rule.partition("=")
-    disks = hardware(host["facts"]).disks
-    named = tuple(disk for disk in disks if value and value in _names(disk))
-    allowed = set(wipe) if isinstance(wipe, list) else set()
-    return Victim(
-        host=host,
-        rule=rule,
-        rule_means=_RULES.get(kind, "the disk that fits this rule"),
-        may_lose_data=_wipe_words(wipe),
-        disks=disks,
-        named=named,
-        none_fits=bool(disks) and not named and kind in _NAMING_RULES,
-        may_wipe=wipe is True or any(allowed & _names(disk) for disk in named or disks),
-    )
+def _ask(ctx: Context, chosen: list[str], order: Order) -> ResponseReturnValue:
+    """The page that names hosts, MACs, and for installs the disks that are overwritten."""
+    victims = [hosts.show(ctx, text) for text in chosen]
+    wanted = [profiles.show(ctx, name) for name in order.profiles]
+    installing = wanted if order.what in ("install", "menu") else []
+    rows: list[dict[str, Any]] = [
+        {"host": host, "victims": [victim(host, profile) for profile in installing], "warnings": [], "problems": []}
+        for host in victims
+    ]
+    for row in rows[:_MOST_FORECASTS]:
+        row["warnings"], row["problems"] = _forecast(ctx, row["host"]["id"], installing)
+    return render_template(
+        "arm.html", order=order, rows=rows, back=g.back, from_host=request.form.get("from", ""),
+        image=_program_image(ctx, order, wanted), rescue_number=RESCUE_NUMBER,
+        memtest_number=MEMTEST_NUMBER if _memtest(ctx) else "", whats=WHATS,
+    )  # fmt: skip
 
 
-def _names(disk: Disk) -> set[str]:
-    return {disk.name, f"/dev/{disk.name}", disk.serial, disk.by_path, disk.by_path.rpartition("/")[2]}
+def _forecast(ctx: Context, host_id: str, installing: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """What arming would warn of, and why it would be refused; each said once."""
+    warnings: list[str] = []
+    problems: list[str] = []
+    for profile in installing:
+        try:
+            warnings += installs.forecast(ctx, host_id, profile=profile["name"])
+        except Problem as problem:
+            problems.append(str(problem))
+    return list(dict.fromkeys(warnings)), list(dict.fromkeys(problems))
 
 
-def _wipe_words(wipe: object) -> str:
-    if wipe is True:
-        return "It is wiped even if it carries data."
-    if isinstance(wipe, list) and wipe:
-        return f"If it carries data it is wiped only with the serial {listing(wipe, ' or ')}; else the installer stops."
-    return "If it carries data the installer stops and leaves it alone (wipe is off)."
+def _order() -> Order:
+    """From the form; raises Problem."""
+    form = request.form
+    what = form.get("what", "install")
+    if what not in WHATS:
+        raise Problem("say what to arm the host for: an install, a rescue system, a memory test or a menu")
+    field = {"install": "profile", "rescue": "rescue_profile", "menu": "menu_profile"}.get(what)
+    names = tuple(name for name in form.getlist(field) if name) if field else ()
+    if field and not names:
+        raise Problem("there is no profile to arm for: import an image first (`pxeforge image import debian-13`)")
+    return Order(what=what, profiles=names, for_s=_for_s(form.get("for_s")), timeout_s=_timeout_s(form))
+
+
+def _timeout_s(form: Any) -> int:
+    try:
+        return int(form.get("timeout_s") or installs.MENU_TIMEOUT_S)
+    except ValueError:
+        raise Problem("the menu's time is a number of seconds: 5 to 3500") from None
+
+
+def _program_image(ctx: Context, order: Order, wanted: list[dict[str, Any]]) -> str:
+    """`name/version` that a rescue system or memory test comes from; raises NotFound."""
+    if order.what == "rescue":
+        return images.reference(images.newest(ctx, wanted[0]["image"]))
+    return images.reference(images.newest(ctx, MEMTEST_IMAGE)) if order.what == "memtest" else ""
+
+
+def _memtest(ctx: Context) -> images.Image | None:
+    try:
+        return images.newest(ctx, MEMTEST_IMAGE)
+    except NotFound:
+        return None
+
+
+def _back(chosen: list[str]) -> str:
+    """To the host's page, if one host came from there."""
+    if len(chosen) == 1 and request.values.get("from") == "host":
+        return url_for("pages.host_page", host_id=chosen[0])
+    return url_for("pages.host_list")
 
 
 def _for_s(text: str | None) -> float:

@@ -9,17 +9,14 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from pxeforge.domain.lifecycle import NEXT, HostState, Signal
-from pxeforge.services import deploys, events, hosts, installs, profiles
+from pxeforge.services import attempts, deploys, events, hosts, installs, profiles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.pages.facts import hardware
 from pxeforge.webapp.pages.timeline import entries, stages
 
 _TIMELINE_LIMIT = 1500
-_PREVIEWS = {
-    "menu": "iPXE menu", "menu.pxelinux": "pxelinux menu", "menu.grub": "GRUB menu",
-    "answers": "Answers", "early": "Early script", "disks": "Disk script", "late": "Late script",
-}  # fmt: skip
+_ATTEMPTS_SHOWN = 10
 _BUSY = frozenset({"armed", "booting", "installing", "configuring"})
 
 
@@ -65,31 +62,13 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
     def host_page(host_id: str) -> ResponseReturnValue:
         host = hosts.show(ctx, host_id)
         log = events.timeline(ctx, host["id"], limit=_TIMELINE_LIMIT)
+        earlier = attempts.of_host(ctx, host["id"], limit=_ATTEMPTS_SHOWN)
         return render_template(
             "host.html", host=host, hardware=hardware(host["facts"]), entries=entries(log), stages=stages(log),
-            may={signal.value: (HostState(host["state"]), signal) in NEXT for signal in Signal},
+            can={signal.value: (HostState(host["state"]), signal) in NEXT for signal in Signal},
             busy=host["state"] in _BUSY, profiles=profiles.list_profiles(ctx), roles=_roles(ctx),
             armed_for_s=installs.ARMED_FOR_S, recipe=_recipe(ctx, host),
-        )  # fmt: skip
-
-    @pages.get("/hosts/<host_id>/preview")
-    def host_preview(host_id: str) -> ResponseReturnValue:
-        host = hosts.show(ctx, host_id)
-        known = profiles.list_profiles(ctx)
-        attempt = host["attempt"] or {}
-        what = request.args.get("what", "menu")
-        what = what if what in _PREVIEWS else "menu"
-        chosen = request.args.get("profile") or attempt.get("profile") or (known[0]["name"] if known else None)
-        # An armed host gets what it was armed with, even if the profile was changed since.
-        armed = host["state"] in ("armed", "booting") and not request.args.get("profile")
-        text, problem = "", ""
-        try:
-            text = installs.preview(ctx, host["id"], what=what, profile=None if armed else chosen)
-        except Problem as refused:
-            problem = str(refused)
-        return render_template(
-            "preview.html", host=host, what=what, kinds=_PREVIEWS, profiles=known, chosen=chosen, text=text,
-            problem=problem, armed=armed,
+            earlier=earlier, armed_for=_armed_for(host, earlier),
         )  # fmt: skip
 
     @pages.post("/hosts/<host_id>/change")
@@ -120,6 +99,12 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         hosts.forget(ctx, host_id, who=g.who)
         flash("The host was forgotten. If it netboots again, it is discovered anew.", "good")
         return redirect(url_for("pages.host_list"), 303)
+
+
+def _armed_for(host: dict[str, Any], earlier: list[dict[str, Any]]) -> str:
+    """install, rescue, memtest or menu; empty for a host that was never armed."""
+    current = (host["attempt"] or {}).get("id")
+    return next((str(one["purpose"]) for one in earlier if one["id"] == current), "")
 
 
 def _fits(host: dict[str, Any], text: str) -> bool:

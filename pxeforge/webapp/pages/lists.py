@@ -1,11 +1,11 @@
-"""Profiles, images and recent events: plain lists."""
+"""Recent events: a plain list."""
 
 from __future__ import annotations
 
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import events, hosts, images, profiles
+from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
 from pxeforge.webapp.pages.readable import host_label
 
@@ -13,14 +13,6 @@ _EVENT_LIMIT = 200
 
 
 def add_routes(pages: Blueprint, ctx: Context) -> None:
-    @pages.get("/profiles")
-    def profile_list() -> ResponseReturnValue:
-        return render_template("profiles.html", profiles=profiles.list_profiles(ctx))
-
-    @pages.get("/images")
-    def image_list() -> ResponseReturnValue:
-        return render_template("images.html", images=images.list_images(ctx))
-
     @pages.get("/events")
     def event_list() -> ResponseReturnValue:
         labels = {host["id"]: host_label(host) for host in hosts.list_hosts(ctx)}
