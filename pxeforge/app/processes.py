@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import gc
+import json
 import os
 import pickle
 import resource
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from pxeforge.app.privileges import CAP_NET_BIND_SERVICE, drop_capabilities
 from pxeforge.servers.datagram import CannotListen
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
+from pxeforge.servers.http import HttpServer, HttpSettings, listen_shared
 
 if TYPE_CHECKING:
     from pxeforge.app.settings import Settings
@@ -30,17 +31,30 @@ if TYPE_CHECKING:
 
 SETTINGS_VARIABLE = "PXEFORGE_CHILD_SETTINGS"
 READY_VARIABLE = "PXEFORGE_CHILD_READY"
-CHANNEL_VARIABLE = "PXEFORGE_CHILD_CHANNEL"  # descriptor of our end of the channel between wire and tftp
-LISTENER_VARIABLE = "PXEFORGE_CHILD_LISTENER"  # descriptor of the listening socket of the boot plane
+# Descriptors: for wire and tftp their end of the channel between them, for boot its listening socket and the others'.
+HANDED_VARIABLE = "PXEFORGE_CHILD_HANDED"
 _MOST_BOOT_PROCESSES = 4
 _PR_SET_PDEATHSIG = 1
 _SWITCH_S = 0.001  # how long a thread of the boot plane keeps the interpreter while the one of the sockets waits for it
 
 
 def names(settings: Settings) -> tuple[str, ...]:
-    """The children of `serve`; the boot plane has several, on one socket."""
-    boot = settings.boot_processes or min(_MOST_BOOT_PROCESSES, os.cpu_count() or 1)
-    return ("wire", "tftp", *["boot"] * boot, "agent", "admin")
+    """The children of `serve`; the boot plane has several, on one port."""
+    return ("wire", "tftp", *["boot"] * boot_count(settings), "agent", "admin")
+
+
+def counted_names(settings: Settings) -> tuple[str, ...]:
+    """The same, each with a name of its own: what pxeforge.services.tallies calls them."""
+    return ("wire", "tftp", *(f"boot-{number}" for number in range(boot_count(settings))), "agent", "admin")
+
+
+def boot_count(settings: Settings) -> int:
+    """How many processes serve the boot plane."""
+    return settings.boot_processes or min(_MOST_BOOT_PROCESSES, os.cpu_count() or 1)
+
+
+def _handed() -> list[socket.socket]:
+    return [socket.socket(fileno=descriptor) for descriptor in json.loads(os.environ[HANDED_VARIABLE])]
 
 
 def settings_from_environment() -> Settings:
@@ -61,8 +75,11 @@ def die_with_parent() -> None:
 
 def run(name: str) -> None:
     """The body of one child; returns after SIGTERM. Raises CannotListen."""
+    from pxeforge.app import logs
+
     settings = settings_from_environment()
     die_with_parent()
+    logs.set_up(settings, name)
     if name in ("wire", "tftp"):
         _run_loops(name, settings)
     else:
@@ -71,9 +88,11 @@ def run(name: str) -> None:
 
 def _run_loops(name: str, settings: Settings) -> None:
     from pxeforge.app.assembly import open_context
+    from pxeforge.app.tally_writer import TallyWriter
+    from pxeforge.servers.tftp import TftpServer
 
     raise_file_limit()
-    channel = socket.socket(fileno=int(os.environ[CHANNEL_VARIABLE]))
+    [channel] = _handed()
     ctx = open_context(settings)
     servers = _loops(name, settings, ctx, channel)
     # All sockets are open; those of an interface that vanishes and returns are opened anew.
@@ -84,6 +103,9 @@ def _run_loops(name: str, settings: Settings) -> None:
     threads = [threading.Thread(target=server.run, name=label, daemon=True) for label, server in servers.items()]
     for thread in threads:
         thread.start()
+    levels = {label: server.counts for label, server in servers.items() if isinstance(server, TftpServer)}
+    tally = TallyWriter(ctx, name, servers, levels)
+    tally.start()
     collect_rarely()
     _say_ready()
     while not stop.wait(0.5):
@@ -93,6 +115,7 @@ def _run_loops(name: str, settings: Settings) -> None:
         server.stop()
     for thread in threads:
         thread.join(10)
+    tally.stop()
 
 
 def _loops(name: str, settings: Settings, ctx: Context, channel: socket.socket) -> Mapping[str, Server]:
@@ -107,23 +130,33 @@ def _loops(name: str, settings: Settings, ctx: Context, channel: socket.socket) 
 
 
 def _run_boot(settings: Settings) -> None:
-    """One of the processes that accept from the supervisor's socket, which stays open while one is restarted."""
+    """One of the processes that accept from the supervisor's sockets, which stay open while one is restarted."""
     from pxeforge.app.assembly import open_context
-    from pxeforge.app.upstream import open_mirror
-    from pxeforge.webapp.boot_plane import create_boot_plane, is_slow
+    from pxeforge.app.tally_writer import TallyWriter
+    from pxeforge.app.upstream import open_cache
+    from pxeforge.webapp.boot_plane import create_boot_plane, file_at_once, is_slow
 
     drop_capabilities()
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_S)
-    listener = socket.socket(fileno=int(os.environ[LISTENER_VARIABLE]))
-    server = HttpServer(listener, HttpSettings(places=settings.boot_downloads), is_slow=is_slow)
+    listener, *siblings = _handed()
     ctx = open_context(settings)
-    app = create_boot_plane(ctx, open_mirror(settings), server.counts)
+    cache = open_cache(settings)
+    cache.tell_upstreams()
+    server = HttpServer(
+        listener, HttpSettings(places=settings.boot_downloads), siblings=siblings,
+        is_slow=lambda path: is_slow(path, cache),
+        instant=lambda path, headers: file_at_once(ctx, cache, path, headers),
+    )  # fmt: skip
+    app = create_boot_plane(ctx, cache, server.counts)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    tally = TallyWriter(ctx, "boot", {"boot": server}, {"boot": server.counts})
+    tally.start()
     collect_rarely()
     _say_ready()
     server.run(app)
+    tally.stop()
 
 
 def collect_rarely() -> None:
@@ -145,41 +178,62 @@ def raise_file_limit() -> None:
 
 def _run_agent(settings: Settings) -> None:
     from pxeforge.app.assembly import open_context
-    from pxeforge.app.web_server import Plane, serve
+    from pxeforge.app.tally_writer import TallyWriter
+    from pxeforge.app.web_server import Counted, Plane, serve
     from pxeforge.webapp.agent_plane import create_agent_plane
 
-    listener = listen("0.0.0.0", settings.agent_port, "agent_port")  # noqa: S104
+    [listener] = listen("0.0.0.0", settings.agent_port, "agent_port")  # noqa: S104
     drop_capabilities()
-    app = create_agent_plane(open_context(settings))
+    ctx = open_context(settings)
+    app = Counted(create_agent_plane(ctx))
+    tally = TallyWriter(ctx, "agent", {"agent": app})
+    tally.start()
     serve([Plane(name="agent", app=app, listener=listener, threads=32, tls=settings.data_dir / "tls")], _say_ready)
+    tally.stop()
 
 
 def _run_admin(settings: Settings) -> None:
     """The pages and the API by TLS, and the same application without login on the unix socket."""
     from pxeforge.app.assembly import open_context, remember_addresses
+    from pxeforge.app.tally_writer import TallyWriter
     from pxeforge.app.upkeep import Upkeep
-    from pxeforge.app.web_server import Plane, listen_unix, serve
+    from pxeforge.app.web_server import Counted, Plane, listen_unix, serve
+    from pxeforge.services.metrics import Metrics
+    from pxeforge.services.milestones import Milestones
+    from pxeforge.services.readiness import Readiness
     from pxeforge.webapp.admin import create_admin
+    from pxeforge.webapp.watch import Watch, create_watch
 
-    public, local = listen(*settings.admin_address, "admin_listen"), listen_unix(socket_path(settings.data_dir))
+    [public], local = listen(*settings.admin_address, "admin_listen"), listen_unix(socket_path(settings.data_dir))
+    watched = listen(*settings.metrics_address, "metrics_listen") if settings.metrics_address else []
     drop_capabilities()
     ctx = open_context(settings)
     remember_addresses(settings, ctx.addresses)  # they may have changed since the start
-    pages, trusted = create_admin(ctx), create_admin(ctx, trusted_socket=True)
-    Upkeep(ctx).start()
-    serve(
-        [
-            Plane(name="admin", app=pages, listener=public, threads=8, tls=settings.data_dir / "tls"),
-            Plane(name="socket", app=trusted, listener=local, threads=8),
-        ],
-        _say_ready,
-    )
+    processes, milestones = counted_names(settings), Milestones(ctx)
+    readiness = Readiness(ctx, processes)
+    metrics = Metrics(ctx, readiness, milestones=milestones, processes=processes, supervisor=os.getppid())
+    watch = Watch(readiness, metrics)
+    apps = {
+        "admin": Counted(create_admin(ctx, watch=watch)),
+        "socket": Counted(create_admin(ctx, trusted_socket=True, watch=watch)),
+        "metrics": Counted(create_watch(watch)),
+    }
+    tally = TallyWriter(ctx, "admin", apps)
+    tally.start()
+    Upkeep(ctx, milestones).start()
+    planes = [
+        Plane(name="admin", app=apps["admin"], listener=public, threads=8, tls=settings.data_dir / "tls"),
+        Plane(name="socket", app=apps["socket"], listener=local, threads=8),
+    ]
+    planes += [Plane(name="metrics", app=apps["metrics"], listener=each, threads=2) for each in watched]
+    serve(planes, _say_ready)
+    tally.stop()
 
 
-def listen(address: str, port: int, setting: str) -> socket.socket:
-    """A listening TCP socket; raises CannotListen with the setting to change when it cannot be had."""
+def listen(address: str, port: int, setting: str, count: int = 1) -> list[socket.socket]:
+    """Listening TCP sockets on one port; raises CannotListen with the setting to change when it cannot be had."""
     try:
-        return listen_tcp(address, port)
+        return listen_shared(address, port, count)
     except PermissionError:
         raise CannotListen(
             f"no permission to listen on TCP port {port}: run as root or choose a port above 1023 ({setting})"

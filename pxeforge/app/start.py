@@ -15,7 +15,7 @@ from typing import IO, NoReturn
 
 from pxeforge.app.assembly import addresses_of, open_context, open_data_dir, remember_addresses
 from pxeforge.app.certificate import ensure_certificate, fingerprint
-from pxeforge.app.processes import listen
+from pxeforge.app.processes import boot_count, listen
 from pxeforge.app.settings import BadSettings, Settings
 from pxeforge.app.supervisor import Handover
 from pxeforge.protocol.dhcp.subnet import BadSubnet
@@ -47,7 +47,7 @@ def start(settings: Settings, say: Callable[[str], None]) -> NoReturn:
     handover = Handover(
         settings=settings,
         lock=lock.fileno(),
-        boot=listen("0.0.0.0", settings.boot_port, "boot_port").detach(),  # noqa: S104
+        boot=tuple(each.detach() for each in listen("0.0.0.0", settings.boot_port, "boot_port", boot_count(settings))),  # noqa: S104
         lines=(
             f"certificate SHA-256 {fingerprint(certificate)}",
             f"pxeforge is ready: admin https://{settings.admin_listen}/ boot {addresses.boot_url}/ "
@@ -57,7 +57,7 @@ def start(settings: Settings, say: Callable[[str], None]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir("/")  # `-m` looks in the current folder first
-    for descriptor in (handover.lock, handover.boot):
+    for descriptor in (handover.lock, *handover.boot):
         os.set_inheritable(descriptor, True)
     os.execve(sys.executable, [sys.executable, "-m", "pxeforge.app.supervisor"], handover.environment())  # noqa: S606
 

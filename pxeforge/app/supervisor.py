@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from pxeforge.app import logs
 from pxeforge.app.processes import (
-    CHANNEL_VARIABLE,
-    LISTENER_VARIABLE,
+    HANDED_VARIABLE,
     READY_VARIABLE,
     SETTINGS_VARIABLE,
     handed_over,
@@ -47,7 +47,7 @@ class Handover:
 
     settings: Settings
     lock: int
-    boot: int
+    boot: tuple[int, ...]
     lines: tuple[str, ...]
 
     def environment(self) -> dict[str, str]:
@@ -58,9 +58,13 @@ class Handover:
     def from_environment(cls) -> Handover:
         rest = json.loads(os.environ.pop(_HANDOVER_VARIABLE))
         os.set_inheritable(rest["lock"], False)
-        os.set_inheritable(rest["boot"], False)
+        for descriptor in rest["boot"]:
+            os.set_inheritable(descriptor, False)
         return cls(
-            settings=settings_from_environment(), lock=rest["lock"], boot=rest["boot"], lines=tuple(rest["lines"])
+            settings=settings_from_environment(),
+            lock=rest["lock"],
+            boot=tuple(rest["boot"]),
+            lines=tuple(rest["lines"]),
         )
 
 
@@ -71,7 +75,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     ready: int
-    handed: socket.socket | None = None  # its channel or listener; kept here too: what waits in it survives a restart
+    handed: tuple[socket.socket, ...] = ()  # channel or listeners; kept here too: what waits in it survives a restart
     restarts: int = 0
     restart_at: float = field(default=0.0)
 
@@ -82,9 +86,11 @@ def supervise(handover: Handover) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    handed = dict(zip(("wire", "tftp"), channel(), strict=True))
-    handed["boot"] = socket.socket(fileno=handover.boot)
-    children = [_start(name, handed.get(name)) for name in names(settings)]
+    wire, tftp = channel()
+    handed: dict[str, list[tuple[socket.socket, ...]]] = {"wire": [(wire,)], "tftp": [(tftp,)]}
+    listeners = tuple(socket.socket(fileno=descriptor) for descriptor in handover.boot)
+    handed["boot"] = [listeners[turn:] + listeners[:turn] for turn in range(len(listeners))]  # its own comes first
+    children = [_start(name, handed[name].pop() if name in handed else ()) for name in names(settings)]
     try:
         failed = _wait_ready(children, stop)
         if failed is not None:
@@ -98,15 +104,13 @@ def supervise(handover: Handover) -> int:
     return 0
 
 
-def _start(name: str, handed: socket.socket | None, restarts: int = 0) -> Child:
+def _start(name: str, handed: tuple[socket.socket, ...], restarts: int = 0) -> Child:
     ready, ours = os.pipe()
     environment = {**os.environ, **_MEMORY} | {READY_VARIABLE: str(ours)}
-    passed = [ours]
-    if handed is not None:
-        passed.append(handed.fileno())
-        environment[LISTENER_VARIABLE if name == "boot" else CHANNEL_VARIABLE] = str(handed.fileno())
+    passed = [each.fileno() for each in handed]
+    environment[HANDED_VARIABLE] = json.dumps(passed)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pxeforge.app.processes", name], env=environment, pass_fds=passed, cwd="/"
+        [sys.executable, "-m", "pxeforge.app.processes", name], env=environment, pass_fds=[ours, *passed], cwd="/"
     )
     os.close(ours)
     return Child(name=name, process=process, ready=ready, handed=handed, restarts=restarts)
@@ -181,5 +185,12 @@ def _end(children: list[Child]) -> None:
         os.close(child.ready)
 
 
+def main() -> int:
+    """Returns the exit code."""
+    handover = Handover.from_environment()
+    logs.set_up(handover.settings, "supervisor")
+    return supervise(handover)
+
+
 if __name__ == "__main__":
-    sys.exit(supervise(Handover.from_environment()))
+    sys.exit(main())

@@ -18,24 +18,27 @@ import struct
 import termios
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import IO, Final
 
 import structlog
 
 from pxeforge.protocol.http import HEAD_END, BadRequest, Request, parse_request, response_head
 from pxeforge.servers.http_admission import Admission, Turn
-from pxeforge.servers.http_reply import Application, Feed, FilePart, Reply, ask, environment
+from pxeforge.servers.http_reply import DEFER, MOST_TRIES, Application, Feed, FilePart, Reply, ask, environment
 
 log = structlog.get_logger(__name__)
 _READ_AT_ONCE: Final = 64 * 1024
 _SEND_AT_ONCE: Final = 2 << 20
 _SENDS_AT_ONCE: Final = 4
 _BACKLOG: Final = 4096
+_GROWTH_S: Final = 0.02  # how often is looked whether a file that is being fetched has grown
 _UEFI: Final = "UefiHttpBoot"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -66,6 +69,9 @@ class HttpSettings:
     tick_s: float = 1.0  # how exact all these times are
 
 
+Instant = Callable[[str, Mapping[str, str]], tuple[list[tuple[str, str]], IO[bytes], int] | None]
+
+
 class _State(enum.Enum):
     READING = "reading"  # idle, or a request comes in
     WORKING = "working"  # the application has it
@@ -89,7 +95,7 @@ class _Connection:
 
     __slots__ = (
         "buffer", "deadline", "events", "mark_at", "mark_bytes", "minute_at", "minute_bytes", "out", "peer",
-        "reply", "request", "sent", "sock", "state", "stays", "until",
+        "pouring", "reply", "request", "sent", "sock", "state", "stays", "until",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: str, deadline: float) -> None:
@@ -99,6 +105,7 @@ class _Connection:
         self.request: Request | None = None  # its head is whole
         self.reply: Reply | None = None
         self.out: memoryview = memoryview(b"")
+        self.pouring: FilePart | None = None  # nothing else is left to send, and all of it is there
         self.stays = True  # keep the connection after this answer
         self.until: float | None = None  # waits for a place until then
         self.sent = 0
@@ -106,19 +113,48 @@ class _Connection:
         self.mark_bytes = self.minute_bytes = 0
 
 
+@dataclass(slots=True)
+class _Job:
+    """A request on its way to the application."""
+
+    jobs: queue.SimpleQueue[_Job | None]
+    connection: _Connection
+    request: Request
+    body: bytes
+    tries: int = 0
+
+
 def listen_tcp(address: str, port: int) -> socket.socket:
-    """A listening socket that several processes may accept from; raises OSError."""
+    """A listening socket; raises OSError."""
+    return listen_shared(address, port, 1)[0]
+
+
+def listen_shared(address: str, port: int, count: int) -> list[socket.socket]:
+    """Listening sockets on one port, for as many processes: the kernel deals the clients out by address and port.
+
+    With one socket for all of them whoever happens to run would take nearly all clients. SO_REUSEPORT is set after the
+    port is ours: before, another server of our user could have it already. Raises OSError.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    sockets: list[socket.socket] = []
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
+        for _ in range(count):
+            sockets.append(socket.socket(family, socket.SOCK_STREAM))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if len(sockets) > 1:
+                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sockets[-1].bind((address, port))
+            if count > 1:
+                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            port = sockets[0].getsockname()[1]
+        for each in sockets:
+            each.listen(_BACKLOG)
+            each.setblocking(False)
     except OSError:
-        listener.close()
+        for each in sockets:
+            each.close()
         raise
-    return listener
+    return sockets
 
 
 class HttpServer:
@@ -129,21 +165,31 @@ class HttpServer:
         listener: socket.socket,
         settings: HttpSettings | None = None,
         *,
+        siblings: Sequence[socket.socket] = (),
         is_slow: Callable[[str], bool] = lambda _path: False,
+        instant: Instant = lambda _path, _headers: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`is_slow`: paths whose answers wait for others; they get threads of their own. The listener stays open."""
-        self._listener, self._is_slow, self._clock = listener, is_slow, clock
+        """`siblings`: the other sockets of listen_shared(); clients that their processes leave waiting are taken over.
+        `is_slow`: paths whose answers wait for others; they get threads of their own. The sockets stay open.
+
+        `instant`: answers a GET for a file (headers, open file, length) without any waiting, in the loop itself.
+        """
+        self._listener, self._is_slow, self._instant, self._clock = listener, is_slow, instant, clock
+        self._siblings = tuple(siblings)
         self._settings = settings or HttpSettings()
         self._admission: Admission[_Connection] = Admission(self._settings.places)
         self._admitted: list[_Connection] = []  # their turn has come in this round of the loop
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections: dict[int, _Connection] = {}
+        self._starved: list[_Connection] = []  # they wait for a file to grow
         self._done: deque[tuple[_Connection, Reply | None]] = deque()
-        self._quick: queue.SimpleQueue[tuple[_Connection, Request, bytes] | None] = queue.SimpleQueue()
-        self._slow: queue.SimpleQueue[tuple[_Connection, Request, bytes] | None] = queue.SimpleQueue()
+        self._woken = False  # the loop is about to look at _done
+        self._quick: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._slow: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._bodies = 0  # bytes of request bodies that are coming in
+        self.counters: Counter[str] = Counter()  # answers by the first digit of their status, bytes sent, broken ones
         self._accepting = False
         self._stopping = False
         self._date = (0, "")
@@ -171,14 +217,20 @@ class HttpServer:
         self._accept_more(True)
         next_tick = self._clock() + self._settings.tick_s
         while not self._stopping:
-            for descriptor, events in self._epoll.poll(max(0.0, next_tick - self._clock()), 256):
+            for descriptor, events in self._epoll.poll(self._pause_s(next_tick), 256):
                 if descriptor == self._wake:
                     os.eventfd_read(self._wake)
+                    self._woken = False  # before the look: whoever comes after it wakes us again
                     self._take_replies()
                 elif descriptor == self._listener.fileno():
-                    self._accept()
+                    self._accept(self._listener)
                 elif (connection := self._connections.get(descriptor)) is not None:
-                    self._guarded(self._ready, connection, events)
+                    if connection.pouring is not None and events == select.EPOLLOUT:
+                        self._pour(connection, connection.pouring)
+                    else:
+                        self._guarded(self._ready, connection, events)
+            self._take_replies()  # the instant ones among them wake nobody
+            self._feed_starved()
             if self._clock() >= next_tick:
                 next_tick = self._clock() + self._settings.tick_s
                 self._tick()
@@ -187,6 +239,19 @@ class HttpServer:
                 if connection.state is _State.WAITING:  # it may have gone in the same round
                     self._guarded(self._begin, connection)
         self._end(threads)
+
+    def _pause_s(self, next_tick: float) -> float:
+        if self._done:
+            return 0.0
+        left_s = max(0.0, next_tick - self._clock())
+        return min(left_s, _GROWTH_S) if self._starved else left_s
+
+    def _feed_starved(self) -> None:
+        """Files that are being fetched may have grown, here or by the hand of another process."""
+        starved, self._starved = self._starved, []
+        for connection in starved:
+            if connection.state is _State.SENDING:
+                self._guarded(self._send, connection)
 
     def stop(self) -> None:
         """Ends run(); what the application has begun is finished, transfers are not."""
@@ -216,6 +281,9 @@ class HttpServer:
     def _tick(self) -> None:
         now = self._clock()
         self._accept_more(True)
+        for sibling in self._siblings:  # its process may be about to be restarted
+            while self._accept(sibling):
+                pass
         for connection in list(self._connections.values()):
             if connection.state is _State.WAITING and now >= (connection.until or now):
                 self._guarded(self._turn_away, connection)
@@ -230,28 +298,29 @@ class HttpServer:
         if wanted is not self._accepting:
             self._accepting = wanted
             if wanted:
-                self._epoll.register(self._listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+                self._epoll.register(self._listener.fileno(), select.EPOLLIN)
             else:
                 self._epoll.unregister(self._listener.fileno())
 
-    def _accept(self) -> None:
-        """One at a time, so that the processes on this port share the clients."""
+    def _accept(self, listener: socket.socket) -> bool:
+        """Takes one connection; False where there is none, or no room for it."""
         if len(self._connections) >= self._settings.connections and not self._drop_idlest():
             self._accept_more(False)  # the rest waits in the kernel until somebody leaves
-            return
+            return False
         try:
-            sock, peer = self._listener.accept()
+            sock, peer = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+            return False
         except OSError as problem:  # no descriptors left, mostly: ask again at the next tick
             log.warning("a connection could not be taken", reason=str(problem))
             self._accept_more(False)
-            return
+            return False
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(sock, str(peer[0]), self._clock() + self._settings.idle_s)
         self._connections[sock.fileno()] = connection
         self._epoll.register(sock.fileno(), select.EPOLLIN)
+        return True
 
     def _drop_idlest(self) -> bool:
         idle = (c for c in self._connections.values() if c.state in (_State.READING, _State.DRAINING))
@@ -264,6 +333,9 @@ class HttpServer:
         if connection.state is _State.CLOSED:
             return
         self._forget_body(connection)
+        if connection.state is _State.SENDING:
+            self.counters["broken"] += 1
+            self.counters["bytes"] += connection.sent
         connection.state = _State.CLOSED
         if connection.reply is not None:
             connection.reply.close()
@@ -351,26 +423,52 @@ class HttpServer:
         body = bytes(connection.buffer[: request.length])
         del connection.buffer[: request.length]
         connection.state = _State.WORKING
-        (self._slow if self._is_slow(request.path) else self._quick).put((connection, request, body))
+        found = self._instant(request.path, request.headers) if request.method == "GET" else None
+        if found is not None:
+            headers, stream, length = found
+            self._done.append((connection, Reply("200 OK", headers, length, FilePart(stream, 0, length))))
+            return
+        jobs = self._slow if self._is_slow(request.path) else self._quick
+        jobs.put(_Job(jobs, connection, request, body))
 
     # ------------------------------------------------------------------ the application's threads
 
-    def _work(self, app: Application, jobs: queue.SimpleQueue[tuple[_Connection, Request, bytes] | None]) -> None:
+    def _work(self, app: Application, jobs: queue.SimpleQueue[_Job | None]) -> None:
         while (job := jobs.get()) is not None:
-            connection, request, body = job
+            connection, request = job.connection, job.request
+            conditions: list[Future[bool]] = []
             try:
-                environ = environment(request, body, connection.peer, self._host, self._port)
+                environ = environment(request, job.body, connection.peer, self._host, self._port)
+                environ[DEFER] = conditions.append
                 reply = ask(app, environ)
             except Exception:
                 log.exception("the boot plane failed", path=request.path)
                 reply = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed: see its log\n")
+            if conditions:
+                conditions[0].add_done_callback(partial(self._decided, job, reply))
+                continue
             self._tell(connection, reply)
             if isinstance(reply.body, Feed):
                 reply.body.pump(lambda to=connection: self._tell(to, None))  # type: ignore[misc]
 
+    def _decided(self, job: _Job, reply: Reply, condition: Future[bool]) -> None:
+        """The answer may go out now, or the application is asked anew: what it was made from has changed."""
+        if condition.exception() is None and condition.result():
+            self._tell(job.connection, reply)
+            return
+        reply.close()
+        job.tries += 1
+        if condition.exception() is None and job.tries < MOST_TRIES:
+            job.jobs.put(job)
+            return
+        log.error("an answer was given up", path=job.request.path, reason=str(condition.exception() or "no agreement"))
+        self._tell(job.connection, _text(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed: see its log\n"))
+
     def _tell(self, connection: _Connection, reply: Reply | None) -> None:
         self._done.append((connection, reply))
-        os.eventfd_write(self._wake, 1)
+        if not self._woken:  # many answers are one call
+            self._woken = True
+            os.eventfd_write(self._wake, 1)
 
     def _take_replies(self) -> None:
         while self._done:
@@ -387,7 +485,9 @@ class HttpServer:
 
     def _answer(self, connection: _Connection, reply: Reply) -> None:
         connection.reply = reply
-        if isinstance(reply.body, FilePart) and reply.body.length >= self._settings.large_bytes:
+        # What is still being fetched needs no place: it comes at upstream's pace, and must not keep kernels waiting.
+        part = reply.body if isinstance(reply.body, FilePart) and reply.body.arrived is None else None
+        if part is not None and part.length >= self._settings.large_bytes:
             turn = self._admission.ask(connection, connection.peer)
             if turn is Turn.BUSY:
                 self._turn_away(connection)
@@ -449,10 +549,31 @@ class HttpServer:
                 return
             if after is _After.STARVED:  # the thread that makes the stream calls us
                 self._listen_for(connection, 0)
+                if isinstance(reply.body, FilePart):  # who fetches the file does not
+                    self._starved.append(connection)
                 return
             if after is _After.FULL:
                 break
+        if isinstance(reply.body, FilePart) and reply.body.arrived is None and not connection.out:
+            connection.pouring = reply.body
         self._listen_for(connection, select.EPOLLOUT)
+
+    def _pour(self, connection: _Connection, body: FilePart) -> None:
+        """What nearly all of _send() comes to, on the shortest way: the next piece of a file."""
+        try:
+            sent = os.sendfile(
+                connection.sock.fileno(), body.stream.fileno(), body.offset, min(body.length, _SEND_AT_ONCE)
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+            return
+        body.offset, body.length = body.offset + sent, body.length - sent
+        connection.sent += sent
+        if not sent or not body.length:  # trouble, or the end
+            connection.pouring = None
+            self._guarded(self._send, connection)
 
     def _send_some(self, connection: _Connection, reply: Reply) -> _After:
         """One piece of the answer. Raises BlockingIOError and OSError."""
@@ -463,6 +584,10 @@ class HttpServer:
             connection.out = connection.out[sent:]
         elif isinstance(body, FilePart) and body.length:
             wanted = min(body.length, _SEND_AT_ONCE)
+            if body.arrived is not None:
+                wanted = min(wanted, body.arrived() - body.offset)
+                if wanted <= 0:
+                    return _After.STARVED
             sent = os.sendfile(connection.sock.fileno(), body.stream.fileno(), body.offset, wanted)
             if not sent:
                 raise ConnectionAbortedError("the file has become shorter")
@@ -488,6 +613,8 @@ class HttpServer:
 
     def _finish(self, connection: _Connection, reply: Reply) -> None:
         """The answer is out: the next request, or the end."""
+        self.counters["bytes"] += connection.sent
+        self.counters[reply.status[0]] += 1
         reply.close()
         connection.reply = connection.request = None
         self._admitted += self._admission.leave(connection)

@@ -16,6 +16,10 @@ from pxeforge.protocol.http import Request
 
 SMALL_BYTES: Final = 256 * 1024  # up to here a body is kept in memory
 _FEED_BYTES: Final = 1 << 20  # of a stream, what may wait for a slow receiver
+# In the environment of a request: the application may call it with a Future. Its answer then leaves when that is True;
+# else the application is asked anew (at most MOST_TRIES times). No thread waits meanwhile.
+DEFER: Final = "pxeforge.defer"
+MOST_TRIES: Final = 3
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -92,11 +96,16 @@ class Feed:
 
 @dataclass(slots=True)
 class FilePart:
-    """`length` bytes of an open file from `offset`. Whoever holds it closes it."""
+    """`length` bytes of an open file from `offset`. Whoever holds it closes it.
+
+    `arrived`: of a file that is still being fetched, says how many bytes it has by now; raises OSError when the others
+    will not come.
+    """
 
     stream: IO[bytes]
     offset: int
     length: int
+    arrived: Callable[[], int] | None = None
 
     def close(self) -> None:
         self.stream.close()
@@ -180,6 +189,9 @@ def ask(app: Application, environ: dict[str, Any]) -> Reply:
 
 def _part(result: FileBody, length: int | None) -> FilePart:
     offset = result.stream.tell()
+    arrived: Callable[[], int] | None = getattr(result.stream, "arrived", None)
+    if arrived is not None and length is not None:
+        return FilePart(result.stream, offset, length, arrived)
     there = os.fstat(result.stream.fileno()).st_size - offset
     if length is not None and length > there:
         raise ValueError(f"the application promised {length} bytes of a file that has {there}")

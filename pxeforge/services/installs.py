@@ -7,7 +7,8 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,21 +16,31 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pxeforge.domain.firmware import Firmware
+from pxeforge.domain.installer import Installer
 from pxeforge.domain.lifecycle import HostState, Signal, advance
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.answers import AnswersContext, render_answers, render_disks, render_early, render_late
 from pxeforge.render.environment import TemplateProblem
-from pxeforge.render.lint import errors_of, lint_kernel_args, lint_preseed
+from pxeforge.render.install_source import InstallSource
 from pxeforge.render.menus import (
+    Menu,
     MenuKind,
     MenuProblem,
     local_menu,
     render_grub_start,
     render_menu,
 )
-from pxeforge.services import hosts, images, profiles, wire_hosts
-from pxeforge.services.answers import answers_context, kernel_args
+from pxeforge.services import (
+    answer_findings,
+    disk_passphrases,
+    fit,
+    hosts,
+    images,
+    late_snippets,
+    profiles,
+    wire_hosts,
+)
+from pxeforge.services.answers import answers_context, has_rescue, is_encrypted, kernel_args
 from pxeforge.services.boot_menu import (
     MEMTEST_IMAGE,
     MEMTEST_NUMBER,
@@ -46,12 +57,13 @@ from pxeforge.services.boot_menu import (
     plan_of,
 )
 from pxeforge.services.context import Context, digest, new_id
-from pxeforge.services.events import note
+from pxeforge.services.events import note, note_by_mac, record
+from pxeforge.services.install_sources import source_of, template_dirs
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
 from pxeforge.services.remembered import Remembered
 from pxeforge.services.wire_hosts import Standing, Ticket, WireHost
 from pxeforge.store.group_commit import Statements
-from pxeforge.store.tables import AgentCredential, Attempt, Host, Profile, Token
+from pxeforge.store.tables import AgentCredential, Attempt, Host, Nic, Profile, Token
 
 __all__ = ["MENU_TIMEOUT_S", "MenuKind"]
 
@@ -61,11 +73,16 @@ ANSWERS_GRACE_S = 900  # an installer may read its answers again this long, neve
 BOOT_LOOP_S = 600  # a netboot this soon after registration is worth a word in the timeline
 _NONCE = re.compile(r"[0-9a-f]{32,128}")
 _HIDDEN = "0" * 32  # stands for a token in previews
+_SAMPLE_MAC = "52:54:00:00:00:01"
 _MENUS = {
     "menu": MenuKind.IPXE, "menu.pxelinux": MenuKind.PXELINUX, "menu.lpxelinux": MenuKind.LPXELINUX,
     "menu.grub": MenuKind.GRUB,
 }  # fmt: skip
+_KERNEL_ARGS = "kernel-args"
+SEED_FILES = ("meta-data", "vendor-data")  # what cloud-init asks for beside its user-data
+TOLD_FILES = ("linux", "initrd.gz")  # of an image, what the timeline tells of
 _MOST_CHOICES = 20
+_MOST_TRIES = 3
 _SERVED_GRACE_S = 120  # the menu of a rescue system or memory test may be asked for again this long, never later
 
 
@@ -77,6 +94,7 @@ def arm(ctx: Context, text: str, *, profile: str, for_s: float = ARMED_FOR_S, wh
 
     Refused (and nothing changed) when the answers do not render and lint cleanly: raises Problem with file and line.
     """
+    _ask_mirrors(ctx, text, [profile])
     with ctx.database.write() as session:
         host = _to_be_armed(session, text, for_s)
         choice = _add_choice(session, ctx, host, "1", Purpose.INSTALL, profile, for_s, who)
@@ -95,6 +113,7 @@ def arm_program(
         raise Problem(f"{boot!r} cannot be booted: use {' or '.join(programs)}, or arm the host for a profile")
     if boot == Purpose.RESCUE.value and not profile:
         raise Problem("a rescue system comes from a profile's image: say which profile")
+    _ask_mirrors(ctx, text, [profile] if profile else [])
     with ctx.database.write() as session:
         host = _to_be_armed(session, text, for_s)
         choice = _add_choice(session, ctx, host, "1", programs[boot], profile or "", for_s, who)
@@ -114,15 +133,32 @@ def arm_menu(
         raise Problem(f"a menu needs 1 to {_MOST_CHOICES} different profiles: name each with --profile")
     if not 5 <= timeout_s <= 3500:
         raise Problem("a menu waits for 5 to 3500 seconds: use --timeout, e.g. --timeout 90s")
+    _ask_mirrors(ctx, text, profiles)
     with ctx.database.write() as session:
         host = _to_be_armed(session, text, for_s)
         wishes = [(str(number), Purpose.INSTALL, profile) for number, profile in enumerate(profiles, start=1)]
-        wishes.append((RESCUE_NUMBER, Purpose.RESCUE, profiles[0]))
+        if _has_rescue(session, ctx, profiles[0]):
+            wishes.append((RESCUE_NUMBER, Purpose.RESCUE, profiles[0]))
         choices = [_add_choice(session, ctx, host, *wish, for_s, who) for wish in wishes]
         if choices[0].arch == "amd64" and any(image.name == MEMTEST_IMAGE for image in images.everything(ctx)):
             choices.append(_add_choice(session, ctx, host, MEMTEST_NUMBER, Purpose.MEMTEST, "", for_s, who))
         said = f"armed for a menu of {', '.join(profiles)}"
         return _arm(session, ctx, host, choices, plan_of(choices, timeout_s), said, for_s, who)
+
+
+def _has_rescue(session: Session, ctx: Context, profile: str) -> bool:
+    image = images.newest(ctx, profiles.get(session, profile).image)
+    return image.installer is not None and has_rescue(source_of(ctx, image))
+
+
+def _ask_mirrors(ctx: Context, text: str, wanted: Sequence[str]) -> None:
+    """Before the transaction, which must not wait for a network: what `fit.check` will want to know."""
+    with ctx.database.read() as session:
+        host = hosts.find(session, text)
+        rows = [profiles.get(session, name) for name in wanted]
+        layers = [(row.image, host_parameters(host, row.parameters)) for row in rows]
+    for image, parameters in layers:
+        fit.ask_mirror(ctx, images.newest(ctx, image), parameters)
 
 
 def _to_be_armed(session: Session, text: str, for_s: float) -> Host:
@@ -150,8 +186,9 @@ def _add_choice(
         if "linux" not in image.files:
             raise Problem(f"the image {image.name} of profile {profile} is no installer: set another image")
         if purpose is Purpose.INSTALL:
+            if is_encrypted(host_parameters(host, layer)):
+                disk_passphrases.ensure(session, ctx, host.id)
             _check_renders(ctx, host, row, image)
-    _check_processor(host, image)
     attempt = Attempt(
         id=new_id(), host_id=host.id, profile=profile or purpose.value, image=images.reference(image),
         parameters=layer, armed_at=ctx.clock(), armed_by=who, expires_at=ctx.clock() + for_s,
@@ -167,19 +204,12 @@ def _add_choice(
     )  # fmt: skip
 
 
-def _check_processor(host: Host, image: images.Image) -> None:
-    arch = Firmware(host.firmware).arch if host.firmware else None
-    if arch is not None and arch != image.arch:
-        raise Problem(
-            f"{host.name or host.id} netboots by {host.firmware} and cannot run the {image.arch} image {image.name}: "
-            f"choose a profile whose image is for {arch}"
-        )
-
-
 def _arm(
     session: Session, ctx: Context, host: Host, choices: Sequence[Choice], plan: dict[str, Any] | None, said: str,
     for_s: float, who: str,
 ) -> dict[str, Any]:  # fmt: skip
+    fitted = ((images.by_reference(ctx, one.image), host_parameters(host, one.parameters)) for one in choices)
+    warnings = list(dict.fromkeys(said for image, own in fitted for said in fit.check(ctx, host, image, own)))
     attempt = session.get_one(Attempt, choices[0].attempt_id)
     if plan is not None:
         attempt.parameters = {**attempt.parameters, PLAN: plan}
@@ -187,9 +217,14 @@ def _arm(
         for what in _MENUS:
             _render(ctx, host, attempt.parameters, image, what, tokens)
     host.attempt_id, host.armed_until = attempt.id, attempt.expires_at
-    hosts.move(session, ctx, host, Signal.ARM, who=who, message=f"{said} by {who} for {int(for_s // 60)} min")
+    hosts.move(
+        session, ctx, host, Signal.ARM, who=who, message=f"{said} by {who} for {int(for_s // 60)} min",
+        data={"after": {"image": attempt.image, "armed_until": attempt.expires_at}},
+    )  # fmt: skip
+    for warning in warnings:
+        record(session, ctx, host_id=host.id, source="server", kind="fit_warning", message=warning)
     session.flush()
-    return hosts.view(host)
+    return {**hosts.view(host), "warnings": warnings}
 
 
 def disarm(ctx: Context, text: str, *, who: str) -> dict[str, Any]:
@@ -259,10 +294,16 @@ def _free_name(session: Session, host: Host) -> str:
 # ---------------------------------------------------------------------------------------------- rendering
 
 
-def _context(ctx: Context, host: Host | WireHost, parameters: dict[str, Any], suite: str, token: str) -> AnswersContext:
+def _context(
+    ctx: Context, host: Host | WireHost, layer: dict[str, Any], image: images.Image, what: str, token: str
+) -> AnswersContext:
+    parameters, passphrase = host_parameters(host, layer), None
+    if is_encrypted(parameters):
+        passphrase = disk_passphrases.HIDDEN if token == _HIDDEN else disk_passphrases.reveal(ctx, host.id)
     return answers_context(
-        parameters, hostname=host.name or "unnamed", suite=suite, addresses=ctx.addresses, token=token,
-        agent_sha256=agent_digest(ctx),
+        parameters, hostname=host.name or "unnamed", suite=image.suite, addresses=ctx.addresses, token=token,
+        agent_sha256=agent_digest(ctx), luks_passphrase=passphrase, source=source_of(ctx, image),
+        late_snippets=late_snippets.of_host(ctx, host, layer) if what == "late" else (),
     )  # fmt: skip
 
 
@@ -274,17 +315,20 @@ def _render(
 
     `mac`: the NIC that netboots, where a menu asks for it; else the first one.
     """
-    parameters = host_parameters(host, layer)
     try:
         if what in _MENUS:
             return _render_menu(ctx, host, layer, image, _MENUS[what], tokens["answers"], mac)
-        values = _context(ctx, host, parameters, image.suite, tokens["installer"])
-        dirs = ctx.assets("preseed")
+        if what == _KERNEL_ARGS:
+            return _kernel_lines(_menu_of(ctx, host, layer, image, MenuKind.IPXE, tokens["answers"], mac))
+        values = _context(ctx, host, layer, image, what, tokens["installer"])
+        dirs = template_dirs(ctx, values.source.installer)
         if what == "answers":
             return render_answers(str(layer["template"]), values, dirs)
+        if what in SEED_FILES and values.source.installer is Installer.SUBIQUITY:
+            return render_answers(f"{what}.j2", values, dirs)
         renderer = {"early": render_early, "disks": render_disks, "late": render_late}.get(what)
         if renderer is None:
-            raise NotFound(f"{what!r} cannot be rendered: use menu, answers, early, disks or late")
+            raise NotFound(f"{what!r} cannot be rendered: use menu, kernel-args, answers, early, disks or late")
         return renderer(values, dirs)
     except (TemplateProblem, MenuProblem) as problem:
         raise Problem(str(problem)) from problem
@@ -294,6 +338,14 @@ def _render_menu(
     ctx: Context, host: Host | WireHost, layer: dict[str, Any], image: images.Image, kind: MenuKind, token: str,
     mac: MacAddress | None,
 ) -> str:  # fmt: skip
+    menu = _menu_of(ctx, host, layer, image, kind, token, mac)
+    return render_menu(kind, menu, boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
+
+
+def _menu_of(
+    ctx: Context, host: Host | WireHost, layer: dict[str, Any], image: images.Image, kind: MenuKind, token: str,
+    mac: MacAddress | None,
+) -> Menu:  # fmt: skip
     """`token` opens the answers of an install at once, and hides the tokens of all choices in a preview."""
     choices, timeout_s = choices_of(layer), (layer.get(PLAN) or {}).get("timeout_s")
     if not choices:
@@ -307,8 +359,12 @@ def _render_menu(
     else:
         tokens = {choice.attempt_id: token_of(ctx, choice.attempt_id, "answers") for choice in choices}
     mac = mac or MacAddress.parse(host.macs[0])
-    menu = build_menu(ctx, host, choices, timeout_s, kind, mac, tokens)
-    return render_menu(kind, menu, boot_url=ctx.addresses.boot_url, dirs=ctx.assets("boot_templates"))
+    return build_menu(ctx, host, choices, timeout_s, kind, mac, tokens)
+
+
+def _kernel_lines(menu: Menu) -> str:
+    """The kernel command line of each entry that has one, below its title."""
+    return "\n".join(f"# {one.id}  {one.title}\n{one.kernel_args}\n" for one in menu.entries if one.kernel_args)
 
 
 def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Image) -> None:
@@ -324,8 +380,21 @@ def _check_renders(ctx: Context, host: Host, profile: Profile, image: images.Ima
     texts = {
         what: _render(ctx, host, layer, image, what, tokens) for what in (*_MENUS, "answers", "early", "disks", "late")
     }
-    args = kernel_args(parameters, hostname=host.name or "", addresses=ctx.addresses, token=_HIDDEN)
-    findings = [*errors_of(lint_preseed(texts["answers"])), *errors_of(lint_kernel_args(args))]
+    source = source_of(ctx, image)
+    args = kernel_args(
+        parameters, hostname=host.name or "", addresses=ctx.addresses, token=_HIDDEN, boot_mac=host.macs[0],
+        source=source,
+    )  # fmt: skip
+    told = answer_findings.lint_answers("answers", texts["answers"], source, ask_programs=False)
+    told += answer_findings.lint_args("kernel-args", args, source.installer)
+    told += answer_findings.lint_menus(
+        {"ipxe": texts["menu"], "pxelinux": texts["menu.pxelinux"], "grub": texts["menu.grub"]}, ask_programs=False
+    )  # fmt: skip
+    findings = answer_findings.errors_of(told)
+    if findings and findings[0].file == "answers":
+        values = _context(ctx, host, layer, image, "answers", _HIDDEN)
+        dirs = template_dirs(ctx, source.installer)
+        findings = answer_findings.with_origins(findings[:1], profile.template, values, dirs)
     if findings:
         raise Problem(f"the answers of profile {profile.name} ({profile.template}) would fail: {findings[0]}")
 
@@ -342,21 +411,78 @@ def _digest_of(path: Path) -> str | None:
 _file_digest = Remembered(_digest_of)
 
 
-def preview(ctx: Context, text: str, *, what: str, profile: str | None = None) -> str:
-    """What the host would be given; tokens show as zeros. Without `profile`: what it is armed with now."""
+def preview(
+    ctx: Context, text: str | None, *, what: str, profile: str | None = None, attempt: str | None = None,
+    mac: MacAddress | None = None,
+) -> str:  # fmt: skip
+    """What the host (None: one that has nothing of its own) would be given; tokens show as zeros.
+
+    As if it were armed for `profile`, or as in an earlier `attempt` of it (with the host's settings and the templates
+    of today); without either: what it is armed with now. `mac`: its NIC that netboots, else the first one.
+    """
     with ctx.database.read() as session:
-        host = hosts.find(session, text)
-        attempt = _live_attempt(ctx, session, host)
-        if profile is not None:
-            row = profiles.get(session, profile)
-            layer, image = {**row.parameters, "template": row.template}, images.newest(ctx, row.image)
-        elif attempt is not None:
-            layer, image = attempt.parameters, images.by_reference(ctx, attempt.image)
-            if ends_when_served(layer) and what not in _MENUS:
-                raise Conflict("a rescue system or memory test fetches no answers and no scripts: look at its menu")
-        else:
-            raise Conflict("the host is not armed: name a profile to see what it would get")
-        return _render(ctx, host, layer, image, what, {"answers": _HIDDEN, "installer": _HIDDEN})
+        host, layer, image = _previewed(ctx, session, text, profile, attempt)
+        if (ends_when_served(layer) or "template" not in layer) and what not in (*_MENUS, _KERNEL_ARGS):
+            raise Conflict("a rescue system or memory test fetches no answers and no scripts: look at its menu")
+        return _render(ctx, host, layer, image, what, {"answers": _HIDDEN, "installer": _HIDDEN}, mac)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the answers of a preview are made from."""
+
+    source: InstallSource
+    template: str
+    values: AnswersContext
+    dirs: tuple[Path, ...]
+    image: images.Image
+    parameters: dict[str, Any]  # the defaults, the profile's and the host's
+
+
+def basis(
+    ctx: Context, text: str | None, *, profile: str | None = None, attempt: str | None = None
+) -> Basis | None:  # fmt: skip
+    """As `preview`; None where there are no answers (a rescue system, a memory test). Raises Problem."""
+    with ctx.database.read() as session:
+        host, layer, image = _previewed(ctx, session, text, profile, attempt)
+        if ends_when_served(layer) or "template" not in layer:
+            return None
+        values = _context(ctx, host, layer, image, "answers", _HIDDEN)
+        dirs = template_dirs(ctx, values.source.installer)
+        return Basis(values.source, str(layer["template"]), values, dirs, image, host_parameters(host, layer))
+
+
+def _previewed(
+    ctx: Context, session: Session, text: str | None, profile: str | None, attempt: str | None
+) -> tuple[Host, dict[str, Any], images.Image]:
+    host = _sample_host() if text is None else hosts.find(session, text)
+    if profile is not None:
+        row = profiles.get(session, profile)
+        return host, {**row.parameters, "template": row.template}, images.newest(ctx, row.image)
+    chosen = _attempt_of(session, host, attempt) if attempt else _live_attempt(ctx, session, host)
+    if chosen is None:
+        raise Conflict("the host is not armed: name a profile to see what it would get")
+    return host, chosen.parameters, images.by_reference(ctx, chosen.image)
+
+
+def forecast(ctx: Context, text: str, *, profile: str) -> list[str]:
+    """What arming the host for an install would warn of; raises Problem where it would be refused. Changes nothing."""
+    _ask_mirrors(ctx, text, [profile])
+    with ctx.database.read() as session:
+        host, layer, image = _previewed(ctx, session, text, profile, None)
+        _check_renders(ctx, host, profiles.get(session, profile), image)
+        return fit.check(ctx, host, image, host_parameters(host, layer))
+
+
+def _sample_host() -> Host:
+    return Host(id="sample", name="sample", state=HostState.KNOWN.value, settings={}, nics=[Nic(mac=_SAMPLE_MAC)])
+
+
+def _attempt_of(session: Session, host: Host, attempt_id: str) -> Attempt:
+    attempt = session.get(Attempt, attempt_id)
+    if attempt is None or attempt.host_id != host.id:
+        raise NotFound(f"{host.name or host.id} has no attempt {attempt_id!r}: see `pxeforge host attempts`")
+    return attempt
 
 
 def has_answers(ctx: Context, text: str) -> bool:
@@ -378,29 +504,63 @@ def _live_attempt(ctx: Context, session: Session, host: Host) -> Attempt | None:
     return session.get(Attempt, host.attempt_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A text that may leave once `agreed` is True (None: at once). False: the host has changed, prepare it anew."""
+
+    text: str
+    agreed: Future[bool] | None = None
+
+
+def settled(prepare: Callable[[], Prepared]) -> str:
+    """The text when it may leave; waits for that."""
+    for _ in range(_MOST_TRIES):
+        prepared = prepare()
+        if prepared.agreed is None or prepared.agreed.result():
+            return prepared.text
+    raise Conflict("the host changes faster than it can be answered: ask again")
+
+
 def menu(
     ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str, source: str = "http", head: bool = False
 ) -> str:  # fmt: skip
     """The host's own menu: its installer while it is armed, else the local disk. A HEAD moves nothing.
 
-    `source`: how it is fetched, http or tftp.
+    `source`: how it is fetched, http or tftp. Raises Problem, which the host's timeline tells too.
     """
-    ctx, now = ctx.towards(peer), ctx.clock()
+    return settled(lambda: prepare_menu(ctx, mac, kind, peer=peer, source=source, head=head))
+
+
+def prepare_menu(
+    ctx: Context, mac: MacAddress, kind: MenuKind, *, peer: str, source: str = "http", head: bool = False
+) -> Prepared:  # fmt: skip
+    """Like `menu`, without waiting for the database."""
+    try:
+        return _own_menu(ctx.towards(peer), mac, kind, peer, source, head)
+    except (Problem, TemplateProblem, MenuProblem) as problem:
+        said = f"no {kind.name.lower()} menu for {peer}: {problem}"
+        if not head and ctx.news.is_new(str(mac), said, ctx.clock()):
+            note_by_mac(ctx, str(mac), source=source, kind="menu_failed", message=said)
+        raise Problem(str(problem)) from problem
+
+
+def _own_menu(ctx: Context, mac: MacAddress, kind: MenuKind, peer: str, source: str, head: bool) -> Prepared:
+    now = ctx.clock()
     host = wire_hosts.by_mac(ctx, mac)
     attempt = host.live_attempt(now) if host else None
     if host is None or attempt is None or _is_stranger(ctx, host, peer):
-        return _local_menu(ctx, mac, kind)
+        return Prepared(_local_menu(ctx, mac, kind))
     image = images.by_reference(ctx, attempt.image)
     tokens = {purpose: token_of(ctx, attempt.id, purpose) for purpose in ("answers", "installer")}
     what = next(name for name, known in _MENUS.items() if known is kind)
     text = _render(ctx, host, attempt.parameters, image, what, tokens, mac)
     said = f"{kind.name.lower()} menu fetched by {peer}"
     if head or (not ctx.news.is_new(host.id, said, now) and host.state is HostState.BOOTING):
-        return text
+        return Prepared(text)
     # Waited for: behind a relay the kernel's fetch, a moment later, is known by this address only.
     until = now + _SERVED_GRACE_S if ends_when_served(attempt.parameters) else None
-    moved = ctx.database.share(_menus_fetched, _menu_row(host, peer, source, said, now, until))
-    return text if moved else _local_menu(ctx, mac, kind)  # disarmed while we rendered
+    row = _menu_row(host, peer, source, said, now, until)
+    return Prepared(text, ctx.database.share(_menus_fetched, row))
 
 
 def _menu_row(host: WireHost, peer: str, source: str, said: str, now: float, until: float | None) -> list[Any]:
@@ -470,7 +630,7 @@ def _is_stranger(ctx: Context, host: WireHost, peer: str) -> bool:
 
 def image_fetched(ctx: Context, path: str, *, peer: str, head: bool) -> None:
     """Kernel and initrd in the timeline of the host that fetches them."""
-    if head or path not in ("linux", "initrd.gz"):
+    if head or path not in TOLD_FILES:
         return
     host_id = wire_hosts.id_behind(ctx.database.look_up, ctx.neighbour(peer), peer)
     said = f"{path} fetched by {peer}"
@@ -486,37 +646,53 @@ def answers(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
 
     A HEAD (of a browser, a monitor) asks only how long they are: it begins no install and is not told.
     """
-    return _answer(ctx, token, "answers", "answers", peer, head)
+    return settled(lambda: prepare_answers(ctx, token, peer=peer, head=head))
+
+
+def prepare_answers(ctx: Context, token: str, *, peer: str, head: bool = False) -> Prepared:
+    """Like `answers`, without waiting for the database."""
+    text, _ = _opened(ctx, token, "answers", "answers", peer)
+    if head:
+        return Prepared(text)
+    return Prepared(text, ctx.database.share(_begin_installs, _Begin(digest(token), peer, ctx.clock())))
+
+
+def seed(ctx: Context, token: str, name: str, *, peer: str) -> str:
+    """What cloud-init asks for beside user-data: it changes nothing, and is good as long as the answers are."""
+    if name not in SEED_FILES:
+        _redeem(ctx, token, "answers", "answers", peer)  # whoever has no token learns nothing
+        raise NotFound("no such answers")
+    text, _ = _opened(ctx, token, "answers", name, peer)
+    return text
 
 
 def early(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
-    return _answer(ctx, token, "installer", "early", peer, head)
+    return _script(ctx, token, "early", peer, head)
 
 
 def disks(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
-    return _answer(ctx, token, "installer", "disks", peer, head)
+    return _script(ctx, token, "disks", peer, head)
 
 
 def late(ctx: Context, token: str, *, peer: str, head: bool = False) -> str:
-    return _answer(ctx, token, "installer", "late", peer, head)
+    return _script(ctx, token, "late", peer, head)
 
 
-def _answer(ctx: Context, token: str, purpose: str, what: str, peer: str, head: bool) -> str:
+def _script(ctx: Context, token: str, what: str, peer: str, head: bool) -> str:
+    text, host_id = _opened(ctx, token, "installer", what, peer)
+    if not head:
+        note(ctx, host_id, source="installer", kind=what, message=f"{what} script fetched by {peer}")
+    return text
+
+
+def _opened(ctx: Context, token: str, purpose: str, what: str, peer: str) -> tuple[str, str]:
+    """The text behind a token and the host it is for."""
     ctx = ctx.towards(peer)
     ticket = _redeem(ctx, token, purpose, what, peer)
     attempt, host = ticket.attempt, ticket.host
     image = images.by_reference(ctx, attempt.image)
     tokens = {name: token_of(ctx, attempt.id, name) for name in ("answers", "installer")}
-    text = _render(ctx, host, attempt.parameters, image, what, tokens)
-    if head:
-        return text
-    if what == "answers":
-        why = ctx.database.share(_begin_installs, _Begin(digest(token), peer, ctx.clock()))
-        if why is not None:  # it happened a moment ago
-            raise Forbidden(f"this token is refused: {why}")
-    else:
-        note(ctx, host.id, source="installer", kind=what, message=f"{what} script fetched by {peer}")
-    return text
+    return _render(ctx, host, attempt.parameters, image, what, tokens), host.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,24 +704,23 @@ class _Begin:
     now: float
 
 
-def _begin_installs(change: Statements, begins: Sequence[_Begin]) -> list[str | None]:
-    """From now on these hosts are not armed any more; for each what refuses it, or None."""
+def _begin_installs(change: Statements, begins: Sequence[_Begin]) -> list[bool]:
+    """From now on these hosts are not armed any more; False for a token that has lost its worth meanwhile."""
     standings = wire_hosts.standings(change, [begin.digest for begin in begins])
     chosen: dict[str, str] = {}  # host and attempt: of two choices that come at once the first one counts
-    refusals: list[str | None] = []
+    begun: list[bool] = []
     rows: list[list[Any]] = []
     for begin in begins:
         standing = standings.get(begin.digest)
-        why = _refusal(standing, "answers", begin.now) if standing else "its attempt is gone"
-        if standing is not None and why is None:
-            if chosen.setdefault(standing.host_id, standing.attempt_id) != standing.attempt_id:
-                why = "its install is over (not chosen)"
-            else:
-                rows.append(_beginning(begin, standing))
-        refusals.append(why)
+        is_good = standing is not None and _refusal(standing, "answers", begin.now) is None
+        if standing is not None and is_good:
+            is_good = chosen.setdefault(standing.host_id, standing.attempt_id) == standing.attempt_id
+        if standing is not None and is_good:
+            rows.append(_beginning(begin, standing))
+        begun.append(is_good)
     for statement in _BEGIN_STATEMENTS if rows else ():
         change.run(statement, rows=json.dumps(rows))
-    return refusals
+    return begun
 
 
 def _beginning(begin: _Begin, standing: Standing) -> list[Any]:
@@ -594,7 +769,7 @@ def _refusal(token: Standing, what: str, now: float) -> str | None:
         return f"its install is over ({token.outcome})"
     if now >= token.expires_at:
         return "its time is over"
-    if what == "answers":
+    if what in ("answers", *SEED_FILES):
         if token.state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING):
             return f"the host is {token.state.value}"
         if token.answers_at is not None and now > token.answers_at + ANSWERS_GRACE_S:

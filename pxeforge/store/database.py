@@ -7,6 +7,7 @@ import io
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,8 +80,10 @@ class Database:
             raise RuntimeError("a change inside write() would wait for itself: use the session at hand")
         return self._group.run(change)
 
-    def share(self, change: Callable[[Statements, Sequence[R]], Sequence[T]], row: R) -> T:
-        """Like `change`, for one that takes the rows of all who share it meanwhile and returns a result for each."""
+    def share(self, change: Callable[[Statements, Sequence[R]], Sequence[T]], row: R) -> Future[T]:
+        """Like `change`, for one that takes the rows of all who share it meanwhile and returns a result for each. Does
+        not wait: the result comes once it is on disk.
+        """
         if self._is_writing():
             raise RuntimeError("a change inside write() would wait for itself: use the session at hand")
         return self._group.share(change, row)
@@ -92,6 +95,16 @@ class Database:
     def post_row(self, statement: str, *row: str | float | None) -> None:
         """Like `post`, for one row of a statement that reads `json_each(:rows)`: many rows are one step."""
         self._group.post_row(statement, *row)
+
+    @property
+    def waiting(self) -> int:
+        """Changes of this process that wait to be written."""
+        return self._group.waiting
+
+    @property
+    def dropped(self) -> int:
+        """Changes nobody waits for that were dropped since this process began: too many were waiting."""
+        return self._group.dropped
 
     def _settle(self) -> None:
         if not self._is_writing():

@@ -110,15 +110,16 @@ class GroupCommit:
         self._put(_Job(change, outcome))
         return outcome.result()
 
-    def share(self, change: Callable[[Statements, Sequence[R]], Sequence[T]], row: R) -> T:
+    def share(self, change: Callable[[Statements, Sequence[R]], Sequence[T]], row: R) -> Future[T]:
         """Like `run`, for a change that takes the rows of all who call it meanwhile and returns a result for each.
+        Does not wait; callbacks of the result run in the committing thread and must be short.
 
         The waiting threads contend with the committing one for the interpreter at each step of SQLite: a change of
         four steps for one row or for fifty is what makes a storm of hosts bearable.
         """
         outcome: Future[T] = Future()
         self._put(_Share(change, row, outcome))
-        return outcome.result()
+        return outcome
 
     def post(self, change: Callable[[Statements], object]) -> None:
         """Applies the change soon; nobody hears of its problems but the log. Never blocks."""
@@ -147,6 +148,11 @@ class GroupCommit:
             thread = self._thread
         if thread is not None:
             thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """Changes that are not written yet."""
+        return len(self._waiting)
 
     def _is_full(self) -> bool:
         if len(self._waiting) < MOST_WAITING:

@@ -7,8 +7,13 @@ Everything that is not one of these routes is 404. Replies have an exact length,
 from __future__ import annotations
 
 import datetime
+import functools
 import os
+import stat
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, cast
@@ -20,21 +25,88 @@ from werkzeug.wsgi import FileWrapper, LimitedStream
 from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.services import images, installs, loaders
 from pxeforge.services.context import Context
-from pxeforge.services.mirror import Mirror
+from pxeforge.services.package_cache import Growing, PackageCache, Passed
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.json_body import json_object
 
 _MAX_REPORT = 256 * 1024
 _SLOW_PREFIX = "/mirror/"
+_IMAGES_PREFIX = "/images/"
+_CONDITIONS = frozenset({"range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
 _GRUB_FOLDERS = tuple(loaders.GRUB_PREFIXES.values())  # built into the signed GRUBs
 
 
-def is_slow(path: str) -> bool:
+def is_slow(path: str, mirror: PackageCache | None = None) -> bool:
     """Whether the answer to a path may have to wait for somebody else: upstream, in our case."""
-    return path.startswith(_SLOW_PREFIX)
+    if not path.startswith(_SLOW_PREFIX):
+        return False
+    return mirror is None or not mirror.is_warm(*_mirror_and_path(path))
 
 
-def create_boot_plane(ctx: Context, mirror: Mirror | None, counts: Callable[[], Mapping[str, int]] = dict) -> Flask:
+AtOnce = tuple[list[tuple[str, str]], IO[bytes], int]  # headers, open file, its length
+
+
+def file_at_once(ctx: Context, cache: PackageCache, path: str, headers: Mapping[str, str]) -> AtOnce | None:
+    """The answer to a plain GET for a file that is here: nothing has to be waited for, and no thread is needed.
+
+    None for everything else: whoever wants a part, or only what is new, takes the long way, and so do kernel and
+    initrd, which the host's timeline tells of. `headers` are in lower case. Thousands of packages are what an install
+    consists of, so this is the shortest way there is.
+    """
+    if not _CONDITIONS.isdisjoint(headers):
+        return None
+    if path.startswith(_SLOW_PREFIX):
+        whole = cache.warm(*_mirror_and_path(path))
+        if whole is None:
+            return None
+        return _headers(whole.modified, whole.modified, whole.size), whole.stream, whole.size
+    if path.startswith(_IMAGES_PREFIX):
+        return _image_file_at_once(ctx, path)
+    return None
+
+
+def _image_file_at_once(ctx: Context, path: str) -> AtOnce | None:
+    name, _, rest = path.removeprefix(_IMAGES_PREFIX).partition("/")
+    version, _, file = rest.partition("/")
+    try:
+        image = images.by_reference(ctx, f"{name}/{version}")
+        place = None if file in installs.TOLD_FILES else image.file(file)
+        if place is None:
+            return None
+        stream = place.open("rb", buffering=0)
+    except (Problem, OSError):
+        return None  # the long way says why
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode) or not _is_below(stream.fileno(), image.path):
+        stream.close()
+        return None
+    return _headers(int(found.st_mtime), found.st_mtime_ns, found.st_size), stream, found.st_size
+
+
+def _is_below(descriptor: int, folder: Path) -> bool:
+    """Whether an open file lies in the folder, whatever links led to it."""
+    return Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(folder.resolve())
+
+
+def _headers(seconds: int, modified: int, size: int) -> list[tuple[str, str]]:
+    return [
+        ("Content-Type", "application/octet-stream"),
+        ("Content-Length", str(size)),
+        ("Last-Modified", _http_date(seconds)),
+        ("ETag", f'"{_etag(modified, size)}"'),
+        ("Accept-Ranges", "bytes"),
+        ("Cache-Control", "no-cache"),
+    ]
+
+
+def _mirror_and_path(path: str) -> tuple[str, str]:
+    name, _, rest = path.removeprefix(_SLOW_PREFIX).partition("/")
+    return name, rest
+
+
+def create_boot_plane(
+    ctx: Context, mirror: PackageCache | None, counts: Callable[[], Mapping[str, int]] = dict
+) -> Flask:
     """`mirror` None: no upstream is configured, and /mirror says so. `counts`: what the server is busy with."""
     app = Flask("pxeforge.boot", static_folder=None)
     app.url_map.merge_slashes = False
@@ -49,7 +121,7 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None, counts: Callable[[], 
 
     @app.get("/boot/<mac>/menu.ipxe")
     def ipxe_menu(mac: str) -> Response:
-        return _text(installs.menu(ctx, _mac(mac), installs.MenuKind.IPXE, peer=_peer(), head=_head()))
+        return _menu(ctx, mac, installs.MenuKind.IPXE)
 
     @app.get("/boot/<mac>/autoexec.ipxe")
     def autoexec(mac: str) -> Response:
@@ -60,7 +132,7 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None, counts: Callable[[], 
 
     @app.get("/boot/<mac>/grub.cfg")
     def grub_menu(mac: str) -> Response:
-        return _text(installs.menu(ctx, _mac(mac), installs.MenuKind.GRUB, peer=_peer(), head=_head()))
+        return _menu(ctx, mac, installs.MenuKind.GRUB)
 
     @app.get("/grub/<path:name>")
     def grub_start(name: str) -> Response:
@@ -81,14 +153,22 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None, counts: Callable[[], 
     @app.get("/images/<name>/<version>/<path:path>")
     def image_file(name: str, version: str, path: str) -> Response:
         image = images.by_reference(ctx, f"{name}/{version}")
-        if path not in image.files:
+        found = image.file(path)
+        if found is None:
             raise NotFound("no such file in the image")
         installs.image_fetched(ctx, path, peer=_peer(), head=_head())
-        return _file(image.path / path, within=image.path)
+        return _file(found, within=image.path)
 
     @app.get("/answers/<token>")
     def answers(token: str) -> Response:
-        return _text(installs.answers(ctx, token, peer=_peer(), head=_head()))
+        return _prepared(partial(installs.prepare_answers, ctx, token, peer=_peer(), head=_head()))
+
+    @app.get("/answers/<token>/<name>")
+    def seed(token: str, name: str) -> Response:
+        """Where cloud-init looks: a folder with user-data, which are the answers, and files beside it."""
+        if name == "user-data":
+            return _prepared(partial(installs.prepare_answers, ctx, token, peer=_peer(), head=_head()))
+        return _text(installs.seed(ctx, token, name, peer=_peer()))
 
     @app.get("/installer/<token>/early")
     def early(token: str) -> Response:
@@ -123,19 +203,34 @@ def create_boot_plane(ctx: Context, mirror: Mirror | None, counts: Callable[[], 
     def agent() -> Response:
         return _file(ctx.data_dir / "agent" / "pxeforge-agent.pyz", "application/zip")
 
-    @app.get("/mirror/debian/<path:path>")
-    def debian_mirror(path: str) -> Response:
+    @app.get("/mirror/<name>/<path:path>")
+    def package_mirror(name: str, path: str) -> Response:
         if mirror is None:
             raise NotFound("no package mirror is configured: set `mirror`")
-        kept = mirror.cached(path)
-        if kept is not None:
-            return _file(kept, within=ctx.data_dir / "cache")
-        answer = mirror.fetch(path, dict(request.headers), head=_head())
-        response = Response(answer.body, status=answer.status, headers=answer.headers)
-        response.call_on_close(getattr(answer.body, "close", lambda: None))
-        return response
+        found = mirror.head(name, path) if _head() else mirror.get(name, path)
+        if isinstance(found, Passed):
+            response = Response(found.body, status=found.status, headers=dict(found.headers))
+            response.call_on_close(getattr(found.body, "close", lambda: None))
+            return response
+        stream = found if isinstance(found, Growing) else found.stream
+        return _sent(cast("IO[bytes]", stream), found.size, found.modified, "application/octet-stream")
 
     return app
+
+
+def _menu(ctx: Context, mac: str, kind: installs.MenuKind) -> Response:
+    return _prepared(partial(installs.prepare_menu, ctx, _mac(mac), kind, peer=_peer(), head=_head()))
+
+
+def _prepared(prepare: Callable[[], installs.Prepared]) -> Response:
+    """The text; it leaves when the database agrees. Our own server waits for that, for any other one we do."""
+    defer: Callable[[Future[bool]], None] | None = request.environ.get("pxeforge.defer")
+    if defer is None:
+        return _text(installs.settled(prepare))
+    prepared = prepare()
+    if prepared.agreed is not None:
+        defer(prepared.agreed)
+    return _text(prepared.text)
 
 
 def _grub_file(ctx: Context, name: str) -> Response:
@@ -159,8 +254,14 @@ def _file(path: Path, mimetype: str = "application/octet-stream", *, within: Pat
         stream = path.open("rb")
     except OSError:
         raise NotFound("no such file") from None
+    about = os.fstat(stream.fileno())
+    return _sent(stream, about.st_size, about.st_mtime_ns, mimetype, per_second=10**9)
+
+
+def _sent(stream: IO[bytes], size: int, modified: int, mimetype: str, *, per_second: int = 1) -> Response:
+    """The answer with an open file, or the part of it that was asked for; closes it where it is not sent."""
     try:
-        response = _described(stream.fileno(), mimetype)
+        response = _described(size, modified, mimetype, per_second)
         if request.method == "HEAD" or response.status_code not in (200, 206):
             stream.close()
             return response
@@ -174,16 +275,24 @@ def _file(path: Path, mimetype: str = "application/octet-stream", *, within: Pat
     return response
 
 
-def _described(descriptor: int, mimetype: str) -> Response:
+def _described(size: int, modified: int, mimetype: str, per_second: int) -> Response:
     """The head of the answer: 200, 206 or 304. Raises 416 for a range that the file does not have."""
-    found = os.fstat(descriptor)
     response = Response(mimetype=mimetype, direct_passthrough=True)
-    response.content_length = found.st_size
-    response.last_modified = datetime.datetime.fromtimestamp(int(found.st_mtime), datetime.UTC)
-    response.set_etag(f"{found.st_mtime_ns:x}-{found.st_size:x}")
+    response.content_length = size
+    response.last_modified = datetime.datetime.fromtimestamp(modified // per_second, datetime.UTC)
+    response.set_etag(_etag(modified, size))
     response.cache_control.no_cache = True
-    response.make_conditional(request, accept_ranges=True, complete_length=found.st_size)
+    response.make_conditional(request, accept_ranges=True, complete_length=size)
     return response
+
+
+def _etag(modified: int, size: int) -> str:
+    return f"{modified:x}-{size:x}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def _peer() -> str:

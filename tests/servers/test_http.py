@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import queue
 import random
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
+from pxeforge.servers.http import HttpServer, HttpSettings, listen_shared, listen_tcp
+from pxeforge.servers.http_reply import DEFER, MOST_TRIES
 
 CONTENT = random.Random(3).randbytes(3_000_000)
 LIMIT_S = 30
@@ -405,28 +408,132 @@ def test_when_all_connections_are_busy_the_next_one_waits(folder: Path) -> None:
         assert read_all(late).endswith(b"ok\n")
 
 
-def test_two_servers_share_one_listener(folder: Path) -> None:
-    listener = listen_tcp("127.0.0.1", 0)
-    servers = [HttpServer(listener, HttpSettings(tick_s=0.02)) for _ in range(2)]
+@pytest.fixture
+def pair(folder: Path) -> Iterator[tuple[Site, list[HttpServer], list[App], list[threading.Thread]]]:
+    """Two servers on one port, as two processes would be."""
+    sockets = listen_shared("127.0.0.1", 0, 2)
+    servers = [HttpServer(own, HttpSettings(tick_s=0.02), siblings=[other]) for own, other in (sockets, sockets[::-1])]
     apps = [App(folder), App(folder)]
     threads = [threading.Thread(target=server.run, args=(app,)) for server, app in zip(servers, apps, strict=True)]
     for thread in threads:
         thread.start()
+    yield Site(servers[0], apps[0], sockets[0].getsockname()[1]), servers, apps, threads
+    for server, thread in zip(servers, threads, strict=True):
+        server.stop()
+        thread.join(LIMIT_S)
+    for each in sockets:
+        each.close()
+
+
+Pair = tuple[Site, list[HttpServer], list[App], list[threading.Thread]]
+
+
+def test_two_servers_share_the_clients_of_one_port(pair: Pair) -> None:
+    site, _, apps, _ = pair
+    for _ in range(60):
+        assert site.raw(b"GET /x HTTP/1.0\r\n\r\n").endswith(b"ok\n")
+    assert len(apps[0].seen) + len(apps[1].seen) == 60
+    assert apps[0].seen
+    assert apps[1].seen  # by chance it would be one of them alone once in 2^59 runs
+
+
+def test_what_waits_for_a_server_that_ended_is_taken_over(pair: Pair) -> None:
+    site, servers, apps, threads = pair
+    servers[0].stop()
+    threads[0].join(LIMIT_S)
+    before = len(apps[0].seen)
+    for _ in range(10):
+        assert site.raw(b"GET /x HTTP/1.0\r\n\r\n").endswith(b"ok\n")
+    assert len(apps[0].seen) == before
+    assert len(apps[1].seen) >= 10
+
+
+def test_nobody_joins_a_port_that_is_shared_already() -> None:
+    sockets = listen_shared("127.0.0.1", 0, 2)
     try:
-        site = Site(servers[0], apps[0], listener.getsockname()[1])
-        for _ in range(20):
-            assert site.raw(b"GET /x HTTP/1.0\r\n\r\n").endswith(b"ok\n")
-        servers[0].stop()
-        threads[0].join(LIMIT_S)
-        for _ in range(20):
-            assert site.raw(b"GET /x HTTP/1.0\r\n\r\n").endswith(b"ok\n")
-        assert len(apps[0].seen) + len(apps[1].seen) == 40
+        with pytest.raises(OSError, match="in use"):
+            listen_shared("127.0.0.1", sockets[0].getsockname()[1], 2)
     finally:
-        for server in servers:
-            server.stop()
-        for thread in threads:
-            thread.join(LIMIT_S)
-        listener.close()
+        for each in sockets:
+            each.close()
+
+
+class Deferring:
+    """An application that lets its answers wait; `verdicts` are what it is told, one for each time it is asked."""
+
+    def __init__(self) -> None:
+        self.futures: queue.SimpleQueue[Future[bool]] = queue.SimpleQueue()
+        self.asked = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        self.asked += 1
+        if environ["PATH_INFO"] == "/defer":
+            future: Future[bool] = Future()
+            environ[DEFER](future)
+            self.futures.put(future)
+        body = f"answer {self.asked}\n".encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+
+@pytest.fixture
+def deferring() -> Iterator[tuple[int, Deferring]]:
+    app = Deferring()
+    with closing(listen_tcp("127.0.0.1", 0)) as listener:
+        server = HttpServer(listener, HttpSettings(quick_threads=1))
+        thread = threading.Thread(target=server.run, args=(app,))
+        thread.start()
+        yield listener.getsockname()[1], app
+        server.stop()
+        thread.join(LIMIT_S)
+
+
+def ask_for(port: int, path: str) -> socket.socket:
+    stream = socket.create_connection(("127.0.0.1", port), LIMIT_S)
+    stream.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    return stream
+
+
+def test_an_answer_that_is_put_off_leaves_when_it_may_and_holds_up_nobody(deferring: tuple[int, Deferring]) -> None:
+    port, app = deferring
+    with closing(ask_for(port, "/defer")) as first:
+        future = app.futures.get(timeout=LIMIT_S)
+        with closing(ask_for(port, "/now")) as second:  # there is one thread, and it is free
+            assert read_all(second).endswith(b"answer 2\n")
+        future.set_result(True)
+        assert read_all(first).endswith(b"answer 1\n")
+
+
+def test_an_answer_that_came_out_of_date_is_made_anew(deferring: tuple[int, Deferring]) -> None:
+    port, app = deferring
+    with closing(ask_for(port, "/defer")) as stream:
+        app.futures.get(timeout=LIMIT_S).set_result(False)
+        app.futures.get(timeout=LIMIT_S).set_result(True)
+        assert read_all(stream).endswith(b"answer 2\n")
+
+
+def test_an_answer_that_never_holds_is_given_up(deferring: tuple[int, Deferring]) -> None:
+    port, app = deferring
+    with closing(ask_for(port, "/defer")) as stream:
+        for _ in range(MOST_TRIES):
+            app.futures.get(timeout=LIMIT_S).set_result(False)
+        assert b" 500 " in read_all(stream)
+    assert app.asked == MOST_TRIES
+
+
+def test_an_answer_whose_condition_failed_is_an_error(deferring: tuple[int, Deferring]) -> None:
+    port, app = deferring
+    with closing(ask_for(port, "/defer")) as stream:
+        app.futures.get(timeout=LIMIT_S).set_exception(OSError("the disk is full"))
+        assert b" 500 " in read_all(stream)
+
+
+def test_a_client_that_left_while_its_answer_was_put_off_is_forgotten(deferring: tuple[int, Deferring]) -> None:
+    port, app = deferring
+    ask_for(port, "/defer").close()
+    app.futures.get(timeout=LIMIT_S).set_result(True)
+    with closing(ask_for(port, "/now")) as stream:
+        assert read_all(stream).endswith(b"answer 2\n")
 
 
 def test_a_port_in_use_is_an_error() -> None:

@@ -226,7 +226,8 @@ class TestArmingIsRefused:
         (folder / "mine.cfg.j2").write_text("d-i passwd/user-password password secret\n")
         profiles.change(ctx, profile, parameters={}, template="mine.cfg.j2", who="test")
         said = self.refused(ctx, profile)
-        assert "line 1" in said
+        assert "answers:1: error" in said
+        assert "[from preseed/mine.cfg.j2:1]" in said
         assert "secret" not in said
 
     @pytest.mark.parametrize("for_s", [0, -5, 59, 8 * 86400])

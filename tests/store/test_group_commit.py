@@ -158,7 +158,7 @@ def test_a_shared_change_takes_the_rows_of_all_who_call_it_meanwhile(group: Grou
     results: dict[str, str] = {}
 
     def work(text: str) -> None:
-        results[text] = group.share(add, text)
+        results[text] = group.share(add, text).result()
 
     def hold(_: Statements) -> None:
         busy.set()
@@ -187,10 +187,10 @@ def test_a_share_that_fails_leaves_the_others_theirs(group: GroupCommit, path: P
             statements.run(INSERT, text=text)
         return list(texts)
 
-    assert group.share(add, "a") == "a"
+    assert group.share(add, "a").result() == "a"
     with pytest.raises(sqlite3.IntegrityError):
-        group.share(add, "a")
-    assert group.share(add, "b") == "b"
+        group.share(add, "a").result()
+    assert group.share(add, "b").result() == "b"
     assert lines(path) == ["a", "b"]
 
 

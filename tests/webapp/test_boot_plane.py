@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +16,10 @@ from flask.testing import FlaskClient
 
 from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
 from pxeforge.services import hosts
+from pxeforge.services.cache_upstream import Upstream
 from pxeforge.services.context import Context
-from pxeforge.services.mirror import Mirror
-from pxeforge.webapp.boot_plane import create_boot_plane, is_slow
+from pxeforge.services.package_cache import PackageCache
+from pxeforge.webapp.boot_plane import create_boot_plane, file_at_once, is_slow
 from tests.conftest import FACTS, MAC
 
 # Every route of the boot plane and what it asks of the caller. A new route must be entered here on purpose.
@@ -30,6 +33,7 @@ ROUTES = {
     ("GET", "/boot/<mac>/<name>"): "open: boot loaders that the distribution publishes",
     ("GET", "/images/<name>/<version>/<path:path>"): "open: what the vendor publishes",
     ("GET", "/answers/<token>"): "token",
+    ("GET", "/answers/<token>/<name>"): "token",
     ("GET", "/installer/<token>/early"): "token",
     ("GET", "/installer/<token>/disks"): "token",
     ("GET", "/installer/<token>/late"): "token",
@@ -37,7 +41,7 @@ ROUTES = {
     ("POST", "/installer/<token>/failed"): "token",
     ("POST", "/installer/<token>/register"): "token",
     ("GET", "/agent/pxeforge-agent.pyz"): "open: holds no secret",
-    ("GET", "/mirror/debian/<path:path>"): "open: what the mirror publishes",
+    ("GET", "/mirror/<name>/<path:path>"): "open: what the mirror publishes",
 }
 
 
@@ -95,7 +99,7 @@ def test_grub_by_http_is_sent_to_its_own_menu_by_http(client: FlaskClient, armed
     shared = client.get(f"/{folder}/grub.cfg").text
     assert "set boot_root=http,192.0.2.1:8080\nsource ($boot_root)/boot/$net_default_mac/grub.cfg\n" in shared
     menu = client.get(f"/boot/{MAC}/grub.cfg")
-    assert "linux ($boot_root)/images/debian-13/20250803/linux" in menu.text
+    assert "linux ($server)/images/debian-13/20250803/linux" in menu.text
     assert client.get("/boot/52:54:00:99:99:99/grub.cfg").text.count("linux (") == 0
 
 
@@ -173,7 +177,8 @@ def test_a_monitor_that_asks_by_head_starts_no_install(ctx: Context, tokens: Cal
 
 
 def test_a_mirror_that_is_down_is_one_sentence_and_everything_else_goes_on(ctx: Context, tmp_path: Path) -> None:
-    plane = create_boot_plane(ctx, Mirror("http://127.0.0.1:9/debian", tmp_path / "cache")).test_client()
+    cache = PackageCache({"debian": Upstream("http://127.0.0.1:9/debian")}, tmp_path / "cache")
+    plane = create_boot_plane(ctx, cache).test_client()
     reply = plane.get("/mirror/debian/dists/trixie/Release")
     assert reply.status_code == 502
     assert b"the package mirror http://127.0.0.1:9/debian does not answer" in reply.data
@@ -242,6 +247,53 @@ def test_a_link_does_not_lead_out_of_an_image(client: FlaskClient, armed: dict[s
     assert client.get(f"{IMAGE}/linux").status_code == 404
 
 
+@pytest.mark.usefixtures("profile")
+def test_the_short_way_tells_the_same_as_the_long_one(ctx: Context, client: FlaskClient) -> None:
+    """A file of an image by GET is answered in the server's loop; HEAD and ranges are the application's."""
+    add_to_image(ctx, "tree/a+b~1/x@y", b"package")
+    path = f"{IMAGE}/tree/a+b~1/x@y"
+    found = file_at_once(ctx, PackageCache({}, ctx.data_dir / "cache"), path, {})
+    assert found is not None
+    headers, stream, size = found
+    with stream:
+        assert (stream.read(), size) == (b"package", 7)
+    told = client.head(path).headers
+    assert {name: told[name] for name, _ in headers} == dict(headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"),
+    [("linux", {}), ("tree/x", {"range": "bytes=0-1"}), ("tree/x", {"if-none-match": '"1"'}), ("tree/none", {}),
+     ("image.json", {}), ("tree/../image.json", {}), ("tree", {}), ("", {})],
+)  # fmt: skip
+@pytest.mark.usefixtures("profile")
+def test_whatever_needs_a_second_look_takes_the_long_way(ctx: Context, name: str, headers: dict[str, str]) -> None:
+    add_to_image(ctx, "tree/x", b"package")
+    cache = PackageCache({}, ctx.data_dir / "cache")
+    assert file_at_once(ctx, cache, f"{IMAGE}/{name}", headers) is None
+    assert file_at_once(ctx, cache, "/images/none/1/tree/x", {}) is None
+
+
+@pytest.mark.usefixtures("profile")
+def test_no_link_leads_the_short_way_out_of_the_image(ctx: Context) -> None:
+    add_to_image(ctx, "tree/x", b"package")
+    place = ctx.data_dir / IMAGE.strip("/") / "tree/x"
+    place.unlink()
+    (ctx.data_dir / "outside").write_bytes(b"secret")
+    place.symlink_to(ctx.data_dir / "outside")
+    assert file_at_once(ctx, PackageCache({}, ctx.data_dir / "cache"), f"{IMAGE}/tree/x", {}) is None
+
+
+def add_to_image(ctx: Context, name: str, content: bytes) -> None:
+    image = ctx.data_dir / IMAGE.strip("/")
+    place = image / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    manifest = json.loads((image / "image.json").read_text())
+    manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (image / "image.json").write_text(json.dumps(manifest))
+
+
 def test_only_what_asks_upstream_counts_as_slow() -> None:
     assert is_slow("/mirror/debian/pool/x")
     assert not any(is_slow(rule) for _, rule in ROUTES if not rule.startswith("/mirror/"))
@@ -256,7 +308,11 @@ def test_the_health_page_counts_and_names_nobody(ctx: Context) -> None:
 def wire(ctx: Context, armed: dict[str, Any]) -> Iterator[http.client.HTTPConnection]:
     """The plane behind the server that it has in the product, met by bytes."""
     listener = listen_tcp("127.0.0.1", 0)
-    server = HttpServer(listener, HttpSettings(quick_threads=1, slow_threads=1), is_slow=is_slow)
+    cache = PackageCache({}, ctx.data_dir / "cache")
+    server = HttpServer(
+        listener, HttpSettings(quick_threads=1, slow_threads=1), is_slow=is_slow,
+        instant=lambda path, headers: file_at_once(ctx, cache, path, headers),
+    )  # fmt: skip
     thread = Thread(target=server.run, args=(create_boot_plane(ctx, None, server.counts),))
     thread.start()
     with closing(http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)) as connection:
