@@ -26,7 +26,7 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 e2e: setup
 	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -s -rs --timeout=4500 tests/e2e

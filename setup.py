@@ -1,6 +1,4 @@
-"""What setup.cfg cannot say: the top-level asset folders go into the wheel as pxeforge/_assets/<kind>, and the one piece
-of C is left out where it cannot be compiled.
-"""
+"""What setup.cfg cannot say: asset folders go into the wheel; the one piece of C is left out without a compiler."""
 
 from pathlib import Path
 
@@ -22,5 +20,6 @@ setup(
         "pxeforge.servers": ["*.pyi"],
         # Alembic reads its revisions as files; without __init__.py find_packages does not see them.
         "pxeforge.store": ["migrations/*", "migrations/**/*"],
+        "pxeforge.render": ["schemas/*"],
     },
 )

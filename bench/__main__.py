@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import files
+from bench.answers import measure_answers
 from bench.boot import measure_boot
+from bench.cache import measure_cache
 from bench.compiled import CannotBench
 from bench.dhcp import measure_exchanges
 from bench.growth import measure_growth
@@ -23,7 +25,7 @@ from bench.table import Growth, Row, growth_markdown, markdown
 
 _INSIDE = "PXEFORGE_BENCH_NAMESPACE"
 _MEMORY = Path("/dev/shm")
-_NAMES = (*files.NAMES, "dhcp", "boot", "storm", "growth")
+_NAMES = (*files.NAMES, "cache", "dhcp", "boot", "storm", "answers", "growth")
 _FLEETS = 3  # rounds of the rows that need a new fleet and a new server each time
 
 
@@ -74,6 +76,9 @@ def _run(options: argparse.Namespace, rows: list[Row], growth: list[Growth]) -> 
     if transfers:
         with _scene(_MEMORY) as scene:
             rows += files.measure_transfers(scene, transfers, options.rounds, options.seconds)
+    if "cache" in wanted:
+        with _scene(_MEMORY) as scene:
+            rows.append(measure_cache(scene, options.rounds, options.seconds))
     if "dhcp" in wanted:
         with _scene(options.disk) as scene:
             rows.append(measure_exchanges(scene, options.hosts, options.rounds, options.seconds))
@@ -83,6 +88,8 @@ def _run(options: argparse.Namespace, rows: list[Row], growth: list[Growth]) -> 
     if "storm" in wanted:
         with _scene(options.disk) as scene:
             rows += measure_storm(scene, max(options.hosts, options.machines), options.machines, fleets)
+    if "answers" in wanted:
+        rows += measure_answers(options.rounds)
     if "growth" in wanted:
         with _scene(options.disk) as scene:
             growth += measure_growth(scene)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.fleet import Fleet, mac_of, make_fleet
 from bench.scene import HTTP_PORT, WIRES, Scene, Wire
@@ -39,6 +40,7 @@ def measure_growth(scene: Scene) -> list[Growth]:
     ]
     questions: dict[str, _Question] = {
         "proxy offer": _offer, "menu": _menu, "answers": _answers, "edit (`host set`)": _edit,
+        "edit of its answers": _edit_answers,
     }  # fmt: skip
     found = _ask(scene, sites, "--dhcp proxy", questions)
     found |= _ask(scene, sites, "--dhcp server --force --range {range}", {"server mode, 4 messages": _exchange})
@@ -88,12 +90,26 @@ def _http(scene: Scene, site: _Site, paths: Path, first: int) -> float:
     return scene.load("http_load", words, limit_s=_LIMIT_S)["p50_ms"]
 
 
-def _edit(_scene: Scene, site: _Site, first: int) -> float:
+def _edit(scene: Scene, site: _Site, first: int) -> float:
+    return _patch(scene, site, first, lambda number: {"tags": [f"seen-{number}"]})
+
+
+def _edit_answers(scene: Scene, site: _Site, first: int) -> float:
+    """Parameters of the host's own, which are checked by rendering its answers."""
+    return _patch(scene, site, first, _own_address)
+
+
+def _own_address(number: int) -> dict[str, Any]:
+    nic = {"mac": "boot", "addresses": [f"10.{number >> 8}.{number & 255}.5/24"]}
+    return {"settings": {"parameters": {"network": {"nics": [nic]}}}}
+
+
+def _patch(_scene: Scene, site: _Site, first: int, change: Callable[[int], dict[str, Any]]) -> float:
     """By the server's socket, as the command line does it, without the start of a command."""
     api = open_api(Settings.model_validate({"data_dir": site.fleet.folder}), None, None, verify=True)
     times = []
     for number in range(first, first + _ASKED):
         began = time.perf_counter()
-        api.call("PATCH", at("/hosts/{}", mac_of(number)), {"tags": [f"seen-{number}"]})
+        api.call("PATCH", at("/hosts/{}", mac_of(number)), change(number))
         times.append((time.perf_counter() - began) * 1e3)
     return statistics.median(times)

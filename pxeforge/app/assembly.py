@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from pxeforge.app.setting_values import BadSettings
 from pxeforge.app.subnets import lent_subnets
-from pxeforge.servers.interfaces import interface_named
+from pxeforge.servers.interfaces import NoInterface, interface_named
 from pxeforge.services.context import Addresses, Context, load_master_key, write_whole
+from pxeforge.services.mirror_udebs import MirrorUdebs
 from pxeforge.services.neighbours import Neighbours
 from pxeforge.store import swap
 from pxeforge.store.database import Database, StoreUnavailable
@@ -19,7 +21,7 @@ from pxeforge.store.database import Database, StoreUnavailable
 if TYPE_CHECKING:
     from pxeforge.app.settings import Settings
 
-_SUBFOLDERS = ("images", "cache", "logs", "tls", "agent")
+_SUBFOLDERS = ("images", "cache", "logs", "tls", "agent", "metrics")
 
 
 def open_data_dir(data_dir: Path) -> None:
@@ -77,9 +79,20 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         clock=time.time,
         neighbour=neighbours,
         source=_source(settings, neighbours),
+        interfaces=lambda: _addresses(settings),
         dhcp=settings.dhcp,
         subnets=lambda: lent_subnets(settings, [interface_named(name) for name in settings.interfaces]),
+        udebs=MirrorUdebs(),
     )
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Our address on each boot interface that is there now."""
+    found = {}
+    for name in settings.interfaces:
+        with contextlib.suppress(NoInterface):
+            found[name] = str(interface_named(name).address)
+    return found
 
 
 def _source(settings: Settings, neighbours: Neighbours) -> Callable[[str], str | None]:

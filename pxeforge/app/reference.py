@@ -1,6 +1,7 @@
-"""Reference pages made from the code: lifecycle, profile parameters, settings. A test holds the committed pages to it.
+"""Reference pages made from the code: answers, lifecycle, metrics, parameters, settings.
 
-`python -m pxeforge.app.reference docs/reference` writes them; the commands' page is made by pxeforge/cli/reference.py.
+A test holds the committed pages to it. `python -m pxeforge.app.reference docs/reference` writes them; the page of the
+commands is made by pxeforge/cli/reference.py.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pxeforge.app.settings import DEFAULT_CONFIG, Settings, SubnetSettings
+from pxeforge.app.logs import FIELDS
+from pxeforge.app.settings import DEFAULT_CONFIG, MirrorSettings, Settings, SubnetSettings
 from pxeforge.domain.lifecycle import NEXT, HostState
+from pxeforge.render.answers_words import FAMILY_WORDS, VARIABLE_WORDS
 from pxeforge.services.answers import DEFAULTS
 from pxeforge.services.context import write_whole
+from pxeforge.services.metric_table import METRICS, label_words
+from pxeforge.services.milestones import BOUNDS_S
+from pxeforge.services.parameter_words import PARAMETER_WORDS
 
 _MADE_BY: Final = (
     "<!-- Made by `python -m pxeforge.app.reference docs/reference`: change the code, then run it again. -->"
@@ -29,38 +35,6 @@ STATE_WORDS: Final[Mapping[HostState, str]] = {
     HostState.CONFIGURING: "a deploy works on it",
     HostState.READY: "every task of its last deploy ended well",
     HostState.FAILED: "install or deploy did not end well; the timeline says where",
-}
-PARAMETER_WORDS: Final[Mapping[str, str]] = {
-    "accounts": "users of the installed system: a list of {name, password_hash, ssh_keys: […], sudo}; a password is a "
-    "crypt hash, never plain text",
-    "root_password_hash": "root's password as a crypt hash; without it root has no password",
-    "disk": "the install disk: first | serial=… | by-path=… | name=/dev/vda | size=20G..500G (powers of 1000)",
-    "wipe": "a chosen disk that carries data is refused, unless this is true or a list that holds its serial number, "
-    "by-path name or device",
-    "layout": "how the install disk is divided: plain | lvm",
-    "filesystem": "file system of the installed system: ext4, xfs …",
-    "packages": "installed with the system; python3 is always added, the agent needs it",
-    "kernel_package": "kernel to install; without it the installer chooses",
-    "domain": "DNS domain of the host; without it `internal`",
-    "timezone": "time zone of the installed system, like Europe/Berlin",
-    "language": "language of the installer",
-    "country": "country of the installer",
-    "locale": "locale of installer and installed system",
-    "keymap": "keyboard of the console",
-    "ntp_server": "asked once, during the install",
-    "mirror_host": "package mirror (host or host:port, plain HTTP); without it our own boot plane, which pulls through "
-    "from the upstream mirror",
-    "mirror_directory": "folder of Debian on the mirror; another mirror_host mostly needs /debian",
-    "udeb_suite": "another suite for the installer's own packages only",
-    "allow_unauthenticated": "true: the installer checks no signature at all; for a lab only",
-    "light": "true: fewer installer packages and a minimal base, for virtual hosts in a lab",
-    "late_snippets": "list of {name, text}: shell (busybox sh, new system in $TARGET) run at the end of the install; "
-    "one that fails is told and stops nothing",
-    "extra_lines": "further preseed lines, each whole",
-    "kernel_args": "further kernel arguments, for the installer only",
-    "installed_kernel_args": "further kernel arguments, kept by the installed system",
-    "console": "serial console of installer and installed system, like ttyS0,115200n8",
-    "power_action": "what the installer does at its end: reboot | poweroff",
 }
 _SETTING_WORDS: Final[Mapping[str, str]] = {
     "router": "router offered in server mode; default: our own address",
@@ -81,7 +55,13 @@ _SETTING_WORDS: Final[Mapping[str, str]] = {
         "address, `52:54:00=1024` for the MAC addresses that begin so; default: what fits into a packet"
     ),
     "syslog_port": "UDP port where installers log",
-    "mirror": "upstream package mirror behind /mirror of the boot plane; default: the one that apt uses here",
+    "mirror": "upstream package mirror behind /mirror/debian of the boot plane; default: the one that apt uses here",
+    "mirrors": "further package repositories (Debian, Ubuntu, RPM) behind /mirror/NAME: tables `[mirrors.NAME]`, see "
+    "below",
+    "mirror_proxy": "HTTP proxy on the way to package mirrors; default: none",
+    "mirror_offline": "no package mirror is asked: hosts get what is in the cache",
+    "cache_max_bytes": "most bytes that the package cache keeps; then what was not asked for the longest goes",
+    "cache_reserve_bytes": "bytes that the package cache leaves free on its disk",
 }
 
 
@@ -118,6 +98,47 @@ def parameters_table() -> str:
     )
 
 
+def variables_table() -> str:
+    """The page of what answer templates may use."""
+    rows = _word_rows(VARIABLE_WORDS)
+    families = "".join(
+        f"\nIn `{folder}/` also:\n\n| Variable | What it holds |\n| --- | --- |\n{_word_rows(words)}\n"
+        for folder, words in FAMILY_WORDS.items()
+    )
+    return (
+        f"# Variables of the answer templates\n\n{_MADE_BY}\n\n"
+        "What the templates in `preseed/`, `kickstart/` and `autoinstall/` may use; an unknown name is an error with "
+        "file and line. Every text goes through the filter of its place: `debconf`, `ks`, `json` (for YAML "
+        "too), `sh`, `kargs`, `display`.\n\n"
+        f"| Variable | What it holds |\n| --- | --- |\n{rows}\n{families}"
+    )
+
+
+def _word_rows(words: Mapping[str, str]) -> str:
+    return "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in words.items())
+
+
+def metrics_table() -> str:
+    """The page of what /metrics tells and of the fields of the log."""
+    rows = "\n".join(
+        f"| `{metric.name}` | {metric.kind.value} | {_cell(metric.words)} | {_cell(label_words(metric))} |"
+        for metric in METRICS
+    )
+    fields = "\n".join(f"| `{name}` | {_cell(words)} |" for name, words in FIELDS.items())
+    return (
+        f"# Metrics and log\n\n{_MADE_BY}\n\n"
+        "## Metrics\n\n"
+        "In the text format of Prometheus at `/metrics`; how to get at it: "
+        "[Watching it](../operations.md#watching-it). Counters go on over restarts. "
+        "Labels have the values named here and `other`, whatever hosts send: the number of series is bounded.\n\n"
+        f"| Metric | Kind | What it is | Labels |\n| --- | --- | --- | --- |\n{rows}\n\n"
+        f"Buckets of histograms, in seconds: {', '.join(map(str, BOUNDS_S))}.\n\n"
+        "## Fields of a line of the log\n\n"
+        "Beside `timestamp` (UTC), `level`, `process` and `event`; each line has those that it is about.\n\n"
+        f"| Field | What it is |\n| --- | --- |\n{fields}\n"
+    )
+
+
 def settings_table() -> str:
     """The page of the settings of `pxeforge serve`."""
     rows = "\n".join(
@@ -132,7 +153,24 @@ def settings_table() -> str:
         "In the environment lists like `interfaces` and `dns` are written with commas. "
         "An unknown key or a value that cannot be is refused with the place where it stands.\n\n"
         f"| Key in `pxeforge.toml` | Environment | Default | Meaning |\n| --- | --- | --- | --- |\n{rows}\n\n"
-        f"{_subnet_settings()}"
+        f"{_subnet_settings()}\n{_mirror_settings()}"
+    )
+
+
+def _mirror_settings() -> str:
+    """The part about `[mirrors.NAME]`."""
+    rows = "\n".join(
+        f"| `{key}` | {'' if field.is_required() else _code(field.default)} | {_cell(field.description or '')} |"
+        for key, field in MirrorSettings.model_fields.items()
+    )
+    return (
+        "## Tables `[mirrors.NAME]`\n\n"
+        "One for each further package repository; NAME is of a-z, 0-9 and -. Hosts find it at "
+        "`http://SERVER:8080/mirror/NAME`. In the environment `mirrors` is written as JSON.\n\n"
+        f"| Key | Default | Meaning |\n| --- | --- | --- |\n{rows}\n\n"
+        "    [mirrors.ubuntu]\n"
+        '    url = "http://mirror.example/ubuntu"\n'
+        '    proxy = "http://proxy.example:3128"\n'
     )
 
 
@@ -157,7 +195,9 @@ def _subnet_settings() -> str:
 
 
 PAGES: Final = {
+    "answers.md": variables_table,
     "lifecycle.md": lifecycle_mermaid,
+    "metrics.md": metrics_table,
     "parameters.md": parameters_table,
     "settings.md": settings_table,
 }

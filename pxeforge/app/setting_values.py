@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 
 class BadSettings(Exception):
@@ -60,3 +61,17 @@ def split_listen(text: str) -> tuple[str, int]:
     if not 0 < number < 65536:
         raise ValueError(f"port {number} does not exist: use 1 to 65535")
     return address.strip("[]"), number
+
+
+def parse_mirror_url(text: str) -> str:
+    """The root of a package repository; raises ValueError."""
+    if not re.fullmatch(r"(https?|http\+unix)://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError(f"{text!r} is no mirror address: write it like http://mirror.example/debian")
+    return text.rstrip("/")
+
+
+def parse_proxy_url(text: str) -> str:
+    """`http://HOST:PORT`; raises ValueError."""
+    if not re.fullmatch(r"https?://[^\s/?#]+/?", text):
+        raise ValueError(f"{text!r} is no address of an HTTP proxy: write it like http://proxy.example:3128")
+    return text.rstrip("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +14,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pxeforge.app.setting_values import BadSettings, parse_option, parse_range, parse_route, split_listen
+from pxeforge.app.setting_values import (
+    BadSettings,
+    parse_mirror_url,
+    parse_option,
+    parse_proxy_url,
+    parse_range,
+    parse_route,
+    split_listen,
+)
 from pxeforge.protocol.tftp.blksize import parse_rules
 
 __all__ = ["BadSettings", "Settings", "SubnetSettings", "load_settings", "parse_option", "parse_range"]
 
 DEFAULT_CONFIG = Path("/etc/pxeforge/pxeforge.toml")
 _LISTS = {"interfaces", "dns", "ntp", "routes", "search", "tftp_blksize"}
-_TABLES = {"subnets", "options"}  # JSON in the environment
+_TABLES = {"subnets", "options", "mirrors"}  # JSON in the environment
+_MIRROR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class _Lending(BaseModel):
@@ -68,6 +78,25 @@ class SubnetSettings(_Lending):
     options: dict[str, str] = Field({}, description="further DHCP options by number, as in the setting `options`")
 
 
+class MirrorSettings(BaseModel):
+    """One table `[mirrors.NAME]`: a package repository that is served at /mirror/NAME."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="its root: http://…, https://… or http+unix://…")
+    proxy: str | None = Field(None, description="HTTP proxy on the way to it; default: `mirror_proxy`")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return parse_mirror_url(value)
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, value: str | None) -> str | None:
+        return value if value is None else parse_proxy_url(value)
+
+
 class Settings(_Lending):
     """Everything `pxeforge serve` can be told. Ports are UDP/TCP numbers, times are seconds."""
 
@@ -99,10 +128,20 @@ class Settings(_Lending):
     )
     agent_port: int = Field(8442, ge=1, le=65535)
     admin_listen: str = Field("127.0.0.1:8443", description="ADDRESS:PORT of the web page and API (TLS)")
+    metrics_listen: str | None = Field(
+        None, description="ADDRESS:PORT of /metrics and /readyz for monitors, plain HTTP without login; default: none"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="lines of the log: for people, or JSON")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
     tftp_port: int = Field(69, ge=1, le=65535)
     tftp_blksize: tuple[str, ...] = Field((), description="largest TFTP blocks: BYTES, ADDRESS=BYTES or MAC=BYTES")
     syslog_port: int = Field(514, ge=1, le=65535)
     mirror: str | None = Field(None, description="upstream package mirror, e.g. the URL that apt uses (the default)")
+    mirrors: dict[str, MirrorSettings] = Field({}, description="further package repositories, a table each")
+    mirror_proxy: str | None = Field(None, description="HTTP proxy on the way to package mirrors; default: none")
+    mirror_offline: bool = Field(False, description="ask no package mirror: serve what is in the cache")
+    cache_max_bytes: int = Field(100 << 30, ge=1 << 20, description="most bytes that the package cache keeps")
+    cache_reserve_bytes: int = Field(2 << 30, ge=0, description="bytes that the package cache leaves free")
 
     @field_validator("data_dir", "operator_dir")
     @classmethod
@@ -116,16 +155,43 @@ class Settings(_Lending):
         parse_rules(value)
         return value
 
+    @field_validator("mirror")
+    @classmethod
+    def _mirror(cls, value: str | None) -> str | None:
+        return value if value is None else parse_mirror_url(value)
+
+    @field_validator("mirror_proxy")
+    @classmethod
+    def _mirror_proxy(cls, value: str | None) -> str | None:
+        return value if value is None else parse_proxy_url(value)
+
+    @field_validator("mirrors")
+    @classmethod
+    def _mirrors(cls, value: dict[str, MirrorSettings]) -> dict[str, MirrorSettings]:
+        for name in value:
+            if not _MIRROR_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be part of a URL: name a mirror with a-z, 0-9 and -")
+        return value
+
     @field_validator("admin_listen")
     @classmethod
     def _listen(cls, value: str) -> str:
         split_listen(value)
         return value
 
+    @field_validator("metrics_listen")
+    @classmethod
+    def _metrics_listen(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_listen(value)
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Settings:
         if self.dhcp == "server" and self.range is None and not self.subnets:
             raise ValueError("server mode needs addresses to lease: give --range FIRST-LAST (or use --dhcp proxy)")
+        if self.mirror is not None and "debian" in self.mirrors:
+            raise ValueError("`mirror` and [mirrors.debian] name the same: give one of them")
         return self
 
     def plain(self) -> SimpleNamespace:
@@ -135,11 +201,22 @@ class Settings(_Lending):
             SimpleNamespace(**{name: getattr(table, name) for name in type(table).model_fields})
             for table in self.subnets
         )
-        return SimpleNamespace(**{**values, "subnets": subnets, "admin_address": self.admin_address})
+        mirrors = {name: SimpleNamespace(url=table.url, proxy=table.proxy) for name, table in self.mirrors.items()}
+        more = {
+            "subnets": subnets,
+            "mirrors": mirrors,
+            "admin_address": self.admin_address,
+            "metrics_address": self.metrics_address,
+        }
+        return SimpleNamespace(**{**values, **more})
 
     @property
     def admin_address(self) -> tuple[str, int]:
         return split_listen(self.admin_listen)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        return None if self.metrics_listen is None else split_listen(self.metrics_listen)
 
 
 def load_settings(
@@ -204,6 +281,9 @@ def _sentence(problem: ValidationError, origin: Mapping[str, str]) -> str:
     if key == "subnets" and len(first["loc"]) > 2:
         known = SubnetSettings.model_fields
         key = f"subnets[{int(first['loc'][1]) + 1}].{first['loc'][2]}"
+    elif key == "mirrors" and len(first["loc"]) > 2:
+        known = MirrorSettings.model_fields
+        key = f"mirrors.{first['loc'][1]}.{first['loc'][2]}"
     if first["type"] == "extra_forbidden":
         return f"unknown setting {key!r}{where}: known are {', '.join(sorted(known))}"
     text = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else str(first["msg"])

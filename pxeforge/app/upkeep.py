@@ -10,6 +10,7 @@ import structlog
 
 from pxeforge.services import housekeeping
 from pxeforge.services.context import Context
+from pxeforge.services.milestones import Milestones
 
 log = structlog.get_logger(__name__)
 _EVERY_S: Final = 5.0
@@ -19,8 +20,8 @@ _TIDY_EVERY_S: Final = 600.0
 class Upkeep:
     """Ends with its process."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self, ctx: Context, milestones: Milestones) -> None:
+        self._ctx, self._milestones = ctx, milestones
 
     def start(self) -> None:
         threading.Thread(target=self._work, name="upkeep", daemon=True).start()
@@ -30,6 +31,7 @@ class Upkeep:
         while True:
             try:
                 housekeeping.tick(self._ctx)
+                self._milestones.follow()
                 if time.monotonic() >= next_tidy:
                     next_tidy = time.monotonic() + _TIDY_EVERY_S
                     housekeeping.tidy(self._ctx)

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,25 @@ from typing import Any, Final, cast
 
 import uvicorn
 from a2wsgi import WSGIMiddleware
-from flask import Flask
 
 _KEPT_OPEN_S: Final = 75  # between two requests; agents ask every two seconds
 _STOP_LIMIT_S: Final = 8.0
+
+
+class Counted:
+    """An application whose answers are counted by the first digit of their status."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self._lock = app, threading.Lock()
+        self.counters: Counter[str] = Counter()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        def counted(status: str, *more: Any) -> Any:
+            with self._lock:
+                self.counters[status[0]] += 1
+            return start_response(status, *more)
+
+        return self._app(environ, counted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +42,7 @@ class Plane:
     """One application on one listening socket; without `tls` it speaks plain HTTP."""
 
     name: str
-    app: Flask
+    app: Callable[..., Any]
     listener: socket.socket
     threads: int
     tls: Path | None = None  # the folder of server.crt and server.key
@@ -62,8 +78,8 @@ def _server(plane: Plane) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             application, http="h11", ws="none", loop="asyncio", lifespan="off", interface="asgi3", log_level="error",
-            access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=_KEPT_OPEN_S,
-            timeout_graceful_shutdown=int(_STOP_LIMIT_S) - 2,
+            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            timeout_keep_alive=_KEPT_OPEN_S, timeout_graceful_shutdown=int(_STOP_LIMIT_S) - 2,
             ssl_certfile=plane.tls / "server.crt" if plane.tls else None,
             ssl_keyfile=plane.tls / "server.key" if plane.tls else None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 class Server(Protocol):
     """A loop that open() has prepared."""
+
+    counters: Counter[str]
 
     def run(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""`pxeforge host …`, `render`, `role`: the hosts and what they get."""
+"""`pxeforge host …`, `role`: the hosts and what they become."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 import click
 
 from pxeforge.cli.durations import duration_s
-from pxeforge.cli.host_networks import network_of
+from pxeforge.cli.host_networks import network_of, reservations_of
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
 from pxeforge.cli.profiles import parameters_of
 from pxeforge.cli.transport import Refusal, at
-
-_RENDERED = ["menu", "menu.pxelinux", "menu.lpxelinux", "menu.grub", "answers", "early", "disks", "late"]
 
 
 @click.group()
@@ -79,7 +77,13 @@ def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str,
 @click.option(
     "--loader", type=click.Choice(["auto", "ipxe", "pxelinux", "lpxelinux", "grub"]), help="Boot loader to use."
 )
-@click.option("--reserve", metavar="ADDRESS", help="Lend this host always this address, in server mode (none: any).")
+@click.option(
+    "--reserve",
+    multiple=True,
+    metavar="[MAC=]ADDRESS",
+    help="Lend this NIC always this address, in server mode (repeatable; none: any). MAC is needed where there are "
+    "several NICs.",
+)
 @click.option(
     "--dhcp",
     multiple=True,
@@ -95,7 +99,7 @@ def set_host(
     name: str | None,
     tags: tuple[str, ...],
     loader: str | None,
-    reserve: str | None,
+    reserve: tuple[str, ...],
     dhcp: tuple[str, ...],
     settings: tuple[str, ...],
 ) -> None:
@@ -105,8 +109,10 @@ def set_host(
         body["tags"] = list(tags)
     if settings:
         body["settings"] = parameters_of(settings)
-    if reserve or dhcp:
-        body["settings"] = {**body.get("settings", {}), "network": network_of(reserve, dhcp)}
+    if dhcp:
+        body["settings"] = {**body.get("settings", {}), "network": network_of(dhcp)}
+    if reserve:
+        body["reserve"] = reservations_of(reserve)
     if not any((name, loader, tags, settings, reserve, dhcp)):
         raise click.UsageError("say what to set: --name, --tag, --loader, --reserve, --dhcp or KEY=VALUE")
     found = session.api.call("PATCH", at("/hosts/{}", host), body)
@@ -150,6 +156,8 @@ def arm(
         body |= {"boot": boot} if boot else {}
     found = session.api.call("POST", at("/hosts/{}/arm", host), body)
     what = f"a menu of {', '.join(profiles)}" if menu else boot or profiles[0]
+    for warning in found.get("warnings", ()):
+        click.echo(f"pxeforge: warning: {warning}", err=True)
     say(f"host {found['name'] or found['id']} is armed for {what} until {moment(found['armed_until'])}")
 
 
@@ -200,6 +208,23 @@ def timeline(session: Any, host: str, as_json: bool) -> None:
 
 @host.command()
 @click.argument("host")
+@json_option
+@click.pass_obj
+def attempts(session: Any, host: str, as_json: bool) -> None:
+    """What a host was armed for, newest first."""
+    rows = session.api.call("GET", at("/hosts/{}/attempts", host))
+    if as_json:
+        return show_json(rows)
+    columns = {
+        "ID": "id", "ARMED": "armed_at", "BY": "armed_by", "FOR": "purpose", "PROFILE": "profile", "IMAGE": "image",
+        "OUTCOME": "outcome",
+    }  # fmt: skip
+    show_table(rows, columns, empty="This host was never armed: `pxeforge host arm HOST --profile …`.")
+    return None
+
+
+@host.command()
+@click.argument("host")
 @click.option("--firmware", help="As if it netbooted by this firmware, e.g. bios, uefi-x64, http-x64, uefi-arm64.")
 @json_option
 @click.pass_obj
@@ -209,6 +234,8 @@ def explain(session: Any, host: str, firmware: str | None, as_json: bool) -> Non
     found = session.api.call("GET", at("/hosts/{}/explain", host), query=query)
     if as_json:
         return show_json(found)
+    relay = f" over the relay {found['relay']}" if found["relay"] else ""
+    say(f"nic       {found['nic']}{relay}, told of {found['our_address']}: {found['our_address_reason']}")
     say(f"firmware  {found['firmware']}\ndecision  {found['decision']}: {found['reason']}\nloader    {found['loader']}")
     for step in found["steps"]:
         say(f"\n=== {step['title']}\n{step['reason']}")
@@ -221,19 +248,6 @@ def explain(session: Any, host: str, firmware: str | None, as_json: bool) -> Non
     for name, text in found["files"].items():
         say(f"\n--- {name}\n{text.rstrip()}")
     return None
-
-
-@click.command()
-@click.argument("host")
-@click.argument("what", type=click.Choice(_RENDERED))
-@click.option("--profile", help="As if armed for this profile.")
-@click.pass_obj
-def render(session: Any, host: str, what: str, profile: str | None) -> None:
-    """Print what a host would be given (tokens are left out)."""
-    found = session.api.call(
-        "GET", at("/hosts/{}/render/{}", host, what), query={"profile": profile} if profile else None
-    )
-    say(found["text"].rstrip())
 
 
 @click.group()
@@ -270,4 +284,4 @@ def show_role(session: Any, name: str, as_json: bool) -> None:
     return None
 
 
-COMMANDS = (host, render, role)
+COMMANDS = (host, role)

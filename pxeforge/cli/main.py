@@ -11,7 +11,7 @@ import click
 
 import pxeforge
 from pxeforge.app.settings import BadSettings, Settings, load_settings
-from pxeforge.cli.transport import Api, Refusal, open_api
+from pxeforge.cli.transport import Api, Login, Refusal, login_of, open_api
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class Session:
     flags: dict[str, Any]
     config: Path | None
     server: str | None
-    login: tuple[str, str] | None
+    login: Login | None
     verify: str | bool
     _api: Api | None = None
 
@@ -41,7 +41,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from pxeforge.servers.datagram import CannotListen
         from pxeforge.servers.interfaces import NoInterface
-        from pxeforge.services.image_import import ImportProblem
+        from pxeforge.services.image_store import ImportProblem
         from pxeforge.services.problems import Problem
 
         try:
@@ -65,7 +65,11 @@ class Group(click.Group):
 @click.option(
     "--server", metavar="URL", envvar="PXEFORGE_SERVER", help="Talk to a server elsewhere, e.g. https://10.0.0.1:8443."
 )
-@click.option("--user", envvar="PXEFORGE_USER", help="User for --server (its password comes from PXEFORGE_PASSWORD).")
+@click.option(
+    "--user",
+    envvar="PXEFORGE_USER",
+    help="User for --server (password in PXEFORGE_PASSWORD; without a user: API token in PXEFORGE_TOKEN).",
+)
 @click.option("--ca", type=click.Path(exists=True), envvar="PXEFORGE_CA", help="Certificate to trust for --server.")
 @click.pass_context
 def main(
@@ -79,7 +83,7 @@ def main(
     """From bare racks to a running cloud, beside the DHCP server you already have."""
     import os
 
-    login = (user, os.environ.get("PXEFORGE_PASSWORD", "")) if user else None
+    login = login_of(user, os.environ) if server else None
     flags = {"data_dir": data_dir} if data_dir else {}
     context.obj = Session(flags=flags, config=config, server=server, login=login, verify=ca or True)
 
@@ -91,19 +95,22 @@ def _attach() -> None:
         completion,
         database,
         doctor,
+        health,
         host_csv,
         hosts,
         images,
         inventory,
         lab,
         lint,
+        mirror,
         profiles,
+        render,
         runs,
         serve,
     )
 
-    modules = (serve, doctor, images, profiles, hosts, host_csv, lint, inventory, runs, accounts, database, completion)
-    for module in (*modules, lab):
+    catalogue = (images, mirror, profiles, hosts, render, host_csv, lint, inventory)
+    for module in (serve, doctor, health, *catalogue, runs, accounts, database, completion, lab):
         for command in module.COMMANDS:
             main.add_command(command)
 

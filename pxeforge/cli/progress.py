@@ -11,14 +11,14 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from pxeforge.services.image_import import Progress
+from pxeforge.services.import_progress import Progress
 
 _LINE_EVERY_S = 5.0
 
 
 @contextlib.contextmanager
 def printing_progress() -> Iterator[Callable[[Progress], None]]:
-    """Gives a function that takes image_import.Progress values."""
+    """Gives a function that takes import_progress.Progress values."""
     if sys.stdout.isatty():
         with Bar(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), transient=True) as bar:
             task = bar.add_task("", total=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pxeforge.app.processes import socket_path
 from pxeforge.app.settings import Settings
 
 _TIMEOUT_S = 60
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class Refusal(Exception):
@@ -29,11 +31,37 @@ class Api(Protocol):
     ) -> Any: ...
 
 
-def open_api(settings: Settings, server: str | None, login: tuple[str, str] | None, verify: str | bool) -> Api:
+class Bearer(requests.auth.AuthBase):
+    """Sends an API token; as the session's login it also keeps a .netrc from replacing it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+Login = tuple[str, str] | Bearer
+
+
+def login_of(user: str | None, environment: Mapping[str, str]) -> Login | None:
+    """How to log in to `--server`: as the user that was named, else by a token. Raises Refusal."""
+    token = environment.get("PXEFORGE_TOKEN", "").strip()
+    if user:
+        return user, environment.get("PXEFORGE_PASSWORD", "")
+    if token and not _TOKEN.fullmatch(token):
+        raise Refusal("PXEFORGE_TOKEN holds no API token: make one with `pxeforge token create --name ci`")
+    return Bearer(token) if token else None
+
+
+def open_api(settings: Settings, server: str | None, login: Login | None, verify: str | bool) -> Api:
     """The socket of a running server, `server` when given, else the data directory without a server."""
     if server is not None:
         if not server.startswith(("https://", "http://")):
             raise Refusal(f"{server!r} is not the URL of a server: write it like https://10.0.0.1:8443")
+        if isinstance(login, Bearer) and not server.startswith("https://"):
+            raise Refusal("an API token is not sent in clear: write the server's URL with https://")
         session = requests.Session()
         session.auth = login
         return HttpApi(session, server.rstrip("/"), verify)
@@ -52,7 +80,9 @@ def _answers(path: Path) -> bool:
         try:
             probe.connect(str(path))
         except PermissionError:
-            raise Refusal(f"no permission to open {path}: run as root, or use --server URL with a login") from None
+            raise Refusal(
+                f"no permission to open {path}: run as root, or use --server URL with a token or login"
+            ) from None
         except OSError:
             return False
     return True

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from pxeforge.engine.disk_needs import lacking_disks
 from pxeforge.engine.graph import GraphProblem, TaskGraph
 from pxeforge.engine.roles import Role, RoleStep, RoleTask, Selector, Variable, require_type
 from pxeforge.engine.secrets import SecretProblem, SecretRef, secrets_in
@@ -24,8 +25,19 @@ class PlanProblem(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanServer:
+    """Where hosts reach the server on the boot network."""
+
+    address: str
+    boot_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanHost:
-    """A host as the compiler sees it; the first address is the one other hosts use. `variables` win over the plan's."""
+    """A host as the compiler sees it; the first address is the one other hosts use. `variables` win over the plan's.
+
+    `server`: where this host reaches it, if not where the others do.
+    """
 
     host_id: str
     name: str
@@ -33,14 +45,7 @@ class PlanHost:
     addresses: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanServer:
-    """Where hosts reach the server on the boot network."""
-
-    address: str
-    boot_url: str
+    server: PlanServer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +165,7 @@ class _Compiler:
         self._order = {host.host_id: role_order(host.roles, roles) for host in hosts}
         self._used = {name for names in self._order.values() for name in names}
         self._check_variables()
+        self._check_disks()
         declared = {secret for role in roles.values() for secret in role.secrets}
         self._engine = TemplateEngine()
         self._groups = {
@@ -172,10 +178,17 @@ class _Compiler:
             "groups": Namespace(
                 "groups", {name: [views[host.host_id] for host in group] for name, group in self._groups.items()}
             ),
-            "server": Namespace("server", {"address": server.address, "boot_url": server.boot_url}),
             "secrets": Namespace("secrets", {name: SecretRef(name) for name in sorted(declared | set(secret_names))}),
         }
-        self._shared_texts: dict[str, Any] = {}
+        self._shared_texts: dict[tuple[str, str], str] = {}  # by template and our address
+
+    def _check_disks(self) -> None:
+        for host in self._hosts:
+            names = self._order[host.host_id]
+            needs = {name: need for name in names if (need := self._roles[name].disks) is not None}
+            lacking = lacking_disks(host.facts, needs)
+            if lacking is not None:
+                raise PlanProblem(f"host {host.name}: {lacking}")
 
     def _check_variables(self) -> None:
         declared = {name for role in self._roles.values() for name, item in role.variables.items() if not item.secret}
@@ -203,7 +216,11 @@ class _Compiler:
     def _values(self, host: PlanHost) -> dict[str, Any]:
         """All that templates of this host get; a default may use host, groups, server and variables declared before."""
         settled: dict[str, Any] = {}
-        values = {**self._common, "host": self._views[host.host_id], "vars": Namespace("vars", settled)}
+        server = host.server or self._server
+        values = {
+            **self._common, "host": self._views[host.host_id], "vars": Namespace("vars", settled),
+            "server": Namespace("server", {"address": server.address, "boot_url": server.boot_url}),
+        }  # fmt: skip
         for role_name in self._order[host.host_id]:
             role = self._roles[role_name]
             for variable in role.variables.values():
@@ -306,9 +323,10 @@ class _Compiler:
         """A text that does not depend on the host (like the list of all hosts) is rendered once for all of them."""
         if self._engine.names(source) & {"host", "vars"}:
             return self._engine.render(source, values)
-        if source not in self._shared_texts:
-            self._shared_texts[source] = self._engine.render(source, values)
-        return str(self._shared_texts[source])
+        key = (source, values["server"]["address"])
+        if key not in self._shared_texts:
+            self._shared_texts[key] = self._engine.render(source, values)
+        return self._shared_texts[key]
 
     def _after(self, host: PlanHost, role: Role, task: RoleTask, task_id: str) -> tuple[str, ...]:
         found: dict[str, None] = {}

@@ -4,6 +4,7 @@ name: mariadb                     # the name of its folder
 summary: one sentence
 requires: [base]                  # these roles come first on the same host
 conflicts: [postgresql]
+disks: {count: 2, min_gb: 20}     # whole disks beside the system's own; checked when the plan is made
 variables:
   mariadb_port: {type: int, default: 3306, help: "…"}
   mariadb_root: {secret: true, help: "…"}         # generated; in templates {{ secrets.mariadb_root }}
@@ -33,6 +34,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from pxeforge.engine.disk_needs import DiskNeed
 from pxeforge.engine.document import Document, DocumentProblem, Finding, Location, findings_of, parse_document
 from pxeforge.engine.step_types import STEP_TYPES
 from pxeforge.engine.templates import TemplateEngine, TemplateProblem, is_template
@@ -113,6 +115,7 @@ class Role:
     tasks: tuple[RoleTask, ...]  # deploy tasks first, then verify tasks
     templates: Mapping[str, str]
     file: str
+    disks: DiskNeed | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -138,6 +141,11 @@ class _RawVariable(_Raw):
         return self
 
 
+class _RawDisks(_Raw):
+    count: Annotated[int, Field(ge=1, le=100)] = 1
+    min_gb: Annotated[int, Field(ge=0)] = 1  # 10^9 bytes, as disks are sold
+
+
 class _RawTask(_Raw):
     name: Name
     steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
@@ -152,6 +160,7 @@ class _RawRole(_Raw):
     summary: Annotated[str, StringConstraints(min_length=1)]
     requires: list[Name] = []
     conflicts: list[Name] = []
+    disks: _RawDisks | None = None
     variables: dict[VariableName, _RawVariable] = {}
     tasks: list[_RawTask] = []
     verify: list[_RawTask] = []
@@ -258,6 +267,7 @@ class _RoleReader:
             tasks=tuple(tasks),
             templates=dict(self._templates),
             file=self._document.file,
+            disks=DiskNeed(count=raw.disks.count, min_bytes=raw.disks.min_gb * 10**9) if raw.disks else None,
         )
 
     def _wrong(self, at: Location, message: str, fix: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shlex
@@ -24,6 +25,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0085\u2028\u2029]")
 # What a kernel argument may hold: no blank, quote, comment sign, or anything iPXE, GRUB or a shell would read.
 _KERNEL_WORD = re.compile(r"[A-Za-z0-9_.,/:=@%+~?*^\[\]-]+", re.ASCII)
 _KERNEL_LINE = re.compile(rf"{_KERNEL_WORD.pattern}(?: {_KERNEL_WORD.pattern})*", re.ASCII)
+# Where cloud-init finds its files. The only word with a semicolon: iPXE and PXELINUX take it as it is, and for GRUB
+# every word is quoted. The last slash belongs to it: file names are put behind it.
+SEED_WORD: Final = re.compile(r"ds=nocloud(?:-net)?;s=https?://[A-Za-z0-9_.:/~%\[\]-]+/", re.ASCII)
 _NOT_DISPLAYABLE = re.compile(r"[^A-Za-z0-9 _.,:/=@%+()\[\]-]", re.ASCII)
 
 
@@ -102,10 +106,23 @@ def debconf_value(value: object) -> str:
     return text
 
 
+def kickstart_word(value: object) -> str:
+    """Filter `ks`: one word of a kickstart command, which is read like a shell's. Raises ValueError."""
+    text = str(value)
+    if _CONTROL.search(text) or not text.isascii():
+        raise ValueError(f"a kickstart value must be one line of ASCII without control characters, not {text!r}")
+    return shlex.quote(text)
+
+
+def json_text(value: object) -> str:
+    """Filter `json`: any value as JSON on one line, which is YAML as well."""
+    return json.dumps(value)
+
+
 def kernel_word(value: object) -> str:
     """Filter `karg`: one word of a kernel command line. Raises ValueError for what a boot loader would interpret."""
     text = str(value)
-    if not _KERNEL_WORD.fullmatch(text):
+    if not _KERNEL_WORD.fullmatch(text) and not SEED_WORD.fullmatch(text):
         raise ValueError(f"{text!r} cannot be a kernel argument: only letters, digits and _.,/:=@%+~?*^[]- are allowed")
     return text
 
@@ -128,6 +145,8 @@ def display_text(value: object) -> str:
 FILTERS: Final[Mapping[str, Callable[[object], str]]] = {
     "sh": quote_for_shell,
     "debconf": debconf_value,
+    "ks": kickstart_word,
+    "json": json_text,
     "karg": kernel_word,
     "kargs": kernel_line,
     "display": display_text,

@@ -59,7 +59,7 @@ def _is_plain(path: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuEntry:
-    """One entry. Paths are relative to the boot URL (iPXE, lpxelinux) and to the TFTP root (PXELINUX, GRUB).
+    """One entry. Paths are relative to the boot URL (iPXE, lpxelinux, GRUB) and to the TFTP root (PXELINUX, GRUB).
 
     `efi_path` is what UEFI starts in the place of the kernel, where it needs another file than BIOS does.
     """
@@ -142,6 +142,7 @@ def render_menu(kind: MenuKind, menu: Menu, *, boot_url: str, dirs: Sequence[Pat
         "menu": menu,
         "boot_url": url,
         "boot_root": boot_root,
+        "http_root": grub_root(boot_url, by_http=True),
         "base": f"{url}/" if kind is MenuKind.LPXELINUX else "",
         "pauses_s": retry_pauses(menu.mac),
         "message": render_template(_MESSAGE, {"menu": menu}, dirs).splitlines() if menu.prompt else [],

@@ -21,7 +21,10 @@ class BootDesk(Protocol):
         """A firmware was answered: "OFFER 10.77.0.50, boot file http://…"."""
 
     def tftp_open(self, name: str, peer_ip: str) -> bytes | Path | None:
-        """The content or the file behind a clean relative name; None is answered by "not found" at once."""
+        """The content or the file behind a clean relative name; None is answered by "not found" at once.
+
+        Raises Problem, whose words the client is told.
+        """
 
     def tftp_closed(self, name: str, peer_ip: str, *, sent: int, duration_s: float, problem: str | None) -> None:
         """A transfer is over. `sent` counts acknowledged bytes; a size probe has sent 0 and no problem."""

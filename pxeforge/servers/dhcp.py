@@ -28,7 +28,6 @@ from pxeforge.protocol.flood import FloodGate, sender_of
 from pxeforge.servers.address_check import WAIT_S, AddressCheck, Asker
 from pxeforge.servers.datagram import CannotListen, Received, drain
 from pxeforge.servers.desk import BootDesk, LeaseStore
-from pxeforge.servers.dhcp_probe import probe_for_dhcp_servers
 from pxeforge.servers.dhcp_wires import Wires
 from pxeforge.servers.lease_writer import LeaseWriter
 from pxeforge.servers.loop import Loop
@@ -324,7 +323,7 @@ class DhcpServer:
             return
         if quarantined := self._authority.found_in_use(mac, address, now):
             log.warning("an address is in use by somebody else: nobody gets it for an hour", address=str(address),
-                        by=str(user), interface=outgoing.interface)  # fmt: skip
+                        mac=str(user), interface=outgoing.interface)  # fmt: skip
             self.counters["in use"] += 1
             self._send_when_stored(replace(outgoing, answer=Answer(leases=quarantined), request=None))
         self._answer(outgoing.message, replace(outgoing.arrival, now=now), outgoing.interface)
@@ -336,10 +335,10 @@ def _parsed(address: str) -> IPv4Address:
 
 
 def _refuse_beside_others(interface: str, probe_s: float) -> None:
-    seen = probe_for_dhcp_servers(interface, probe_s)
-    if seen:
-        servers = ", ".join(str(offer.server) for offer in seen)
+    from pxeforge.servers.pxe_probe import rival_servers
+
+    if seen := rival_servers(interface, probe_s):
         raise OtherDhcpServer(
-            f"another DHCP server answers on {interface} ({servers}): use --dhcp proxy beside it, "
+            f"another DHCP server answers on {interface} ({', '.join(map(str, seen))}): use --dhcp proxy beside it, "
             "stop it, or say --force if you are sure"
         )

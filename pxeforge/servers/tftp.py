@@ -138,6 +138,10 @@ class TftpServer:
         """The port of the first listening socket (of interest where the settings say 0)."""
         return int(self._listening[0].getsockname()[1])
 
+    def counts(self) -> dict[str, int]:
+        """What is under way now. From any thread."""
+        return {"transfers": len(self._transfers)}
+
     def run(self) -> None:
         """Serves until stop(); transfers under way end there."""
         try:
@@ -199,8 +203,8 @@ class TftpServer:
             self._begin(packet, received, decided)
         except _NotServed as refusal:
             self.counters["refused"] += 1
-            name = repr(packet.name[:200])
-            self._log.tell("info", "TFTP refused", now, peer=peer_ip, name=name, reason=str(refusal))
+            file = repr(packet.name[:200])
+            self._log.tell("info", "TFTP refused", now, peer=peer_ip, file=file, reason=str(refusal))
             self._refuse(received, refusal.error)
         except OSError as error:
             # We are full (the client asks again), or an answer to this address cannot be sent: a forged one.
@@ -398,7 +402,8 @@ class TftpServer:
         self.counters[outcome.name.lower() if outcome else "replaced"] += 1
         duration_s = self._clock() - transfer.began
         sent = 0 if outcome is Outcome.PROBED else download.bytes_acked
-        log.info("TFTP", peer=peer[0], name=transfer.name, sent=sent, duration_s=round(duration_s, 3), problem=problem)
+        self.counters["bytes"] += sent
+        log.info("TFTP", peer=peer[0], file=transfer.name, sent=sent, duration_s=round(duration_s, 3), problem=problem)
         self._desk.tftp_closed(transfer.name, peer[0], sent=sent, duration_s=duration_s, problem=problem)
 
 

@@ -27,10 +27,10 @@ from sqlalchemy import select
 
 import pxeforge
 from pxeforge.domain.lifecycle import HostState
-from pxeforge.services import installs
+from pxeforge.services import installs, sessions
 from pxeforge.services.context import Addresses, Context, load_master_key
 from pxeforge.services.events import record
-from pxeforge.services.image_import import ImportProblem, load_image
+from pxeforge.services.image_store import ImportProblem, load_image
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from pxeforge.store import swap
 from pxeforge.store.database import Database, StoreUnavailable
@@ -292,8 +292,12 @@ def _make_ready(stage: Path, manifest: Manifest, now: float) -> tuple[str, ...]:
             raise Problem(f"the key in the backup does not open the secret {locked[0]}: use another backup")
         disarmed = _disarm_all(ctx)
         with database.write() as session:
+            sessions.drop_all(session)  # whoever logged out since must not be in again
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created_at))
-            record(session, ctx, source="server", kind="restored", message=f"restored from the backup of {made}")
+            record(
+                session, ctx, source="server", kind="restored", who="root",
+                message=f"restored from the backup of {made}",
+            )  # fmt: skip
     finally:
         database.close()
     _settle(path)

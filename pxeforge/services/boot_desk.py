@@ -10,11 +10,12 @@ from pxeforge.domain.lifecycle import HostState
 from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.protocol.dhcp.dialect import DialectBook
 from pxeforge.protocol.syslog import SyslogLine
-from pxeforge.render.menus import MenuKind
+from pxeforge.render.environment import TemplateProblem
+from pxeforge.render.menus import MenuKind, MenuProblem
 from pxeforge.services import hosts, images, installs, loaders, wire_hosts
 from pxeforge.services.context import Context
 from pxeforge.services.events import insert, note, note_by_mac
-from pxeforge.services.problems import NotFound
+from pxeforge.services.problems import NotFound, Problem
 from pxeforge.store.group_commit import Statements
 
 _MENU_ITEM = re.compile(r"Menu item '([^']+)' selected")
@@ -59,7 +60,9 @@ class Desk:
         what = "boot file" if decision.boot is Boot.INSTALL else local
         who = "iPXE" if request.is_ipxe else request.firmware.value
         said = f"{message_type} by {who} on {request.interface}: {what} ({decision.reason})"
-        data = {"vendor_class": request.vendor_class[:128], "decision": decision.boot.value}
+        data = {
+            "vendor_class": request.vendor_class[:128], "decision": decision.boot.value, "interface": request.interface
+        }  # fmt: skip
         if host_id is None:
             ctx.database.post(lambda statements: self._discovered(statements, request, now))
         else:
@@ -97,7 +100,13 @@ class Desk:
     # ------------------------------------------------------------------ TFTP
 
     def tftp_open(self, name: str, peer_ip: str) -> bytes | Path | None:
-        """Menus by MAC, loaders and image files; None for everything else."""
+        """Menus by MAC, loaders and image files; None for everything else. Raises Problem."""
+        try:
+            return self._open(name, peer_ip)
+        except (TemplateProblem, MenuProblem) as problem:
+            raise Problem(str(problem)) from problem
+
+    def _open(self, name: str, peer_ip: str) -> bytes | Path | None:
         found = _menu_named(name)
         if found is not None:
             mac, kind = found

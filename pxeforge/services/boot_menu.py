@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol
 
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.menus import LOCAL_ENTRY, EntryKind, Menu, MenuEntry, MenuKind, local_menu
+from pxeforge.services import images
 from pxeforge.services.answers import effective, kernel_args, rescue_args
 from pxeforge.services.context import Context
+from pxeforge.services.install_sources import source_of
 
 PLAN: Final = "boot"  # the key of an attempt's parameters that holds a plan; an install at once has none
 MEMTEST_IMAGE: Final = "memtest"
@@ -90,7 +92,8 @@ def build_menu(
     Where the loader's processor cannot run any of it, that is the local disk.
     """
     name = host.name or str(mac)
-    entries = tuple(_entry(ctx, host, one, tokens) for one in choices if not kind.is_for_pcs or one.arch == "amd64")
+    for_pcs = [one for one in choices if not kind.is_for_pcs or one.arch == "amd64"]
+    entries = tuple(_entry(ctx, host, one, tokens, mac) for one in for_pcs)
     if not entries:
         return local_menu(name, mac)
     if timeout_s is None:
@@ -98,7 +101,9 @@ def build_menu(
     return Menu(host_name=name, mac=mac, entries=(*entries, LOCAL_ENTRY), prompt=True, timeout_s=timeout_s)
 
 
-def _entry(ctx: Context, host: NamedHost, choice: Choice, tokens: Mapping[str, str]) -> MenuEntry:
+def _entry(
+    ctx: Context, host: NamedHost, choice: Choice, tokens: Mapping[str, str], mac: MacAddress
+) -> MenuEntry:  # fmt: skip
     base = f"images/{choice.image}"
     if choice.purpose is Purpose.MEMTEST:
         return MenuEntry(
@@ -106,13 +111,18 @@ def _entry(ctx: Context, host: NamedHost, choice: Choice, tokens: Mapping[str, s
             efi_path=f"{base}/memtest.efi",
         )  # fmt: skip
     parameters, hostname = host_parameters(host, choice.parameters), host.name or ""
+    source = source_of(ctx, images.by_reference(ctx, choice.image))
     if choice.purpose is Purpose.RESCUE:
         title = f"Rescue system of {choice.profile}"
-        args = rescue_args(parameters, hostname=hostname, addresses=ctx.addresses, suite=choice.suite)
+        args = rescue_args(
+            parameters, hostname=hostname, addresses=ctx.addresses, suite=choice.suite, source=source
+        )  # fmt: skip
     else:
         title = f"Install {choice.profile} on {host.name}"
         token = tokens[choice.attempt_id]
-        args = kernel_args(parameters, hostname=hostname, addresses=ctx.addresses, token=token)
+        args = kernel_args(
+            parameters, hostname=hostname, addresses=ctx.addresses, token=token, boot_mac=str(mac), source=source
+        )  # fmt: skip
     return MenuEntry(
         id=choice.number, title=title, kind=EntryKind.INSTALL, kernel_path=f"{base}/linux",
         initrd_paths=(f"{base}/initrd.gz",), kernel_args=args,

@@ -9,13 +9,14 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pxeforge.assets import asset_dirs
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.subnet import Subnet
+from pxeforge.services.mirror_udebs import MirrorUdebs
 from pxeforge.services.news import News
 from pxeforge.services.problems import Problem
 from pxeforge.store.database import Database
@@ -51,16 +52,22 @@ class Context:
     clock: Callable[[], float] = time.time
     neighbour: Callable[[str], MacAddress | None] = lambda _address: None  # who answers for an address on our wire
     source: Callable[[str], str | None] = lambda _address: None  # our boot interface's address, as this one sees us
+    interfaces: Callable[[], Mapping[str, str]] = dict  # our address on each boot interface, by its name
     news: News = field(default_factory=News)
     dhcp: str = "proxy"  # how the wire answers: proxy, server or off
     subnets: Callable[[], Sequence[Subnet]] = tuple  # what it leases in server mode
+    udebs: MirrorUdebs | None = None  # what mirrors have for installers' kernels; None: nobody is asked
 
     def towards(self, peer: str) -> Context:
         """The same with the address that this peer knows us by: each boot interface has its own."""
         ours = self.source(peer)
         if ours is None or ours == self.addresses.boot_address:
             return self
-        return replace(self, addresses=replace(self.addresses, boot_address=ours))
+        return self.known_as(ours)
+
+    def known_as(self, boot_address: str) -> Context:
+        """The same with this address for all hosts."""
+        return replace(self, addresses=replace(self.addresses, boot_address=boot_address))
 
     def assets(self, kind: str) -> tuple[Path, ...]:
         """Where files of this kind lie; the operator's folder comes first and wins."""

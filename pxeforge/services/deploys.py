@@ -89,6 +89,15 @@ def plan(ctx: Context, *, blueprint: str | None = None, limit: Sequence[str] = (
     }  # fmt: skip
 
 
+def packages_of_plan(ctx: Context, *, blueprint: str | None = None) -> list[str]:
+    """The names of the packages that a deploy would install, each once; raises Problem."""
+    with ctx.database.read() as session:
+        compiled, _ = _compile(ctx, session, blueprint)
+    steps = [step for task in compiled.tasks for step in task.steps if step["type"] == "packages"]
+    params = [step["params"] for step in steps if step["params"].get("state", "present") == "present"]
+    return list(dict.fromkeys(name for each in params for name in each["names"]))
+
+
 def _compile(ctx: Context, session: Session, blueprint: str | None) -> tuple[Plan, list[str]]:
     """The plan for every host that can take part, and a sentence for each that cannot."""
     roles = roles_at_hand(ctx)
@@ -107,14 +116,17 @@ def _compile(ctx: Context, session: Session, blueprint: str | None) -> tuple[Pla
         members.append(
             PlanHost(
                 host_id=host.id, name=host.name or host.id, roles=names, addresses=(host.address,),
-                facts=host.facts, variables=variables,
+                facts=host.facts, variables=variables, server=_server(ctx.towards(host.address)),
             )
         )  # fmt: skip
-    server = PlanServer(address=ctx.addresses.boot_address, boot_url=ctx.addresses.boot_url)
     try:
-        return compile_plan(members, roles, server=server, variables=wanted.variables), problems
+        return compile_plan(members, roles, server=_server(ctx), variables=wanted.variables), problems
     except PlanProblem as problem:
         raise Problem(str(problem)) from problem
+
+
+def _server(ctx: Context) -> PlanServer:
+    return PlanServer(address=ctx.addresses.boot_address, boot_url=ctx.addresses.boot_url)
 
 
 def _limited(session: Session, limit: Sequence[str]) -> set[str]:

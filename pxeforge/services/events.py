@@ -9,7 +9,9 @@ from sqlalchemy import CursorResult, delete, func, select
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.lifecycle import Signal
+from pxeforge.services.acting import Actor, acting
 from pxeforge.services.context import Context
+from pxeforge.services.hidden import hide_everywhere
 from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import Event
 
@@ -29,14 +31,30 @@ def record(
     run_id: str | None = None,
     who: str | None = None,
     data: dict[str, Any] | None = None,
+    actor: Actor | None = None,
 ) -> None:
-    """Adds one event to the transaction of the change it tells of; `message` may hold what a peer wrote."""
+    """Adds one event to the transaction of the change it tells of; `message` may hold what a peer wrote.
+
+    With `who` it is a line of the audit log: it tells from where, as the one who is acting (or `actor`) came in, and
+    secrets in `data` are replaced by marks.
+    """
+    actor = (actor or acting()) if who else None
     session.add(
         Event(
             at=ctx.clock(), source=source, kind=kind, message=_plain(message), host_id=host_id, run_id=run_id, who=who,
-            data=data or {},
+            data=hide_everywhere(ctx, data) if who and data else data or {},
+            via=actor.via if actor else None, address=actor.address if actor else None,
         )
     )  # fmt: skip
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`data` for a change: only what is not the same before and after."""
+    keys = [key for key in {**before, **after} if (key in before, before.get(key)) != (key in after, after.get(key))]
+    return {
+        "before": {key: before[key] for key in keys if key in before},
+        "after": {key: after[key] for key in keys if key in after},
+    }
 
 
 _INSERT: Final = """
@@ -128,6 +146,7 @@ def event_view(event: Event) -> dict[str, Any]:
     return {
         "id": event.id, "at": event.at, "source": event.source, "kind": event.kind, "message": event.message,
         "who": event.who, "host_id": event.host_id, "run_id": event.run_id, "data": event.data,
+        "via": event.via, "address": event.address,
     }  # fmt: skip
 
 

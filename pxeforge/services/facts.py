@@ -30,6 +30,7 @@ class _NicFacts(_Lenient):
     name: str = Field(max_length=32)
     mac: str = Field(max_length=64)
     addresses: list[str] = Field(default=[], max_length=64)
+    physical: bool | None = None
 
 
 class _DiskFacts(_Lenient):
@@ -64,7 +65,10 @@ def merge_facts(session: Session, ctx: Context, host: Host, facts: dict[str, Any
         host.uuid = checked.uuid.lower()
     if checked.serial:
         host.serial = checked.serial
-    for nic in checked.nics:
+    # Bonds, VLANs and bridges bear the MACs of NICs, or made-up ones. Where there is no hardware at all (a container)
+    # everything counts.
+    real = [nic for nic in checked.nics if nic.physical] or checked.nics
+    for nic in real:
         _learn_nic(session, ctx, host, nic)
 
 

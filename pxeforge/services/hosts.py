@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -13,7 +13,7 @@ from pxeforge.domain.boot import LoaderChoice
 from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
 from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.services import reservations
-from pxeforge.services.answers import check_parameters
+from pxeforge.services.answers import check_host_parameters
 from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import insert, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
@@ -58,7 +58,10 @@ def view(host: Host, *, agent: AgentCredential | None = None) -> dict[str, Any]:
         "name": host.name,
         "state": host.state,
         "macs": [nic.mac for nic in host.nics],
-        "nics": [{"mac": nic.mac, "name": nic.name, "address": nic.address} for nic in host.nics],
+        "nics": [
+            {"mac": nic.mac, "name": nic.name, "address": nic.address, "reserved_address": nic.reserved_address}
+            for nic in host.nics
+        ],
         "address": host.address,
         "uuid": host.uuid,
         "serial": host.serial,
@@ -101,6 +104,13 @@ def show(ctx: Context, text: str) -> dict[str, Any]:
             "facts": host.facts,
             "attempt": attempt_view(attempt) if attempt else None,
         }
+
+
+def labels(ctx: Context, ids: Collection[str]) -> dict[str, str]:
+    """What people call these hosts: the name, else the first MAC; a host that is gone is not in it."""
+    with ctx.database.read() as session:
+        found = session.scalars(select(Host).where(Host.id.in_(ids)))
+        return {host.id: host.name or (host.macs[0] if host.macs else host.id) for host in found}
 
 
 def attempt_view(attempt: Attempt) -> dict[str, Any]:
@@ -148,13 +158,17 @@ def change(
     tags: list[str] | None = None,
     loader: str | None = None,
     settings: dict[str, Any] | None = None,
+    reserve: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sets what is given and leaves the rest (a setting that is None goes away); a discovered host becomes known."""
+    """Sets what is given and leaves the rest (a setting that is None goes away); a discovered host becomes known.
+
+    `reserve`: addresses by MAC, as reservations.reserve takes them.
+    """
     with ctx.database.write() as session:
         host = find(session, text)
         if host.state == HostState.DISCOVERED.value:
             move(session, ctx, host, Signal.ADOPT, who=who, message=f"adopted by {who}")
-        _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings)
+        _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings, reserve=reserve)
         session.flush()
         return view(host)
 
@@ -170,6 +184,7 @@ def put(
     roles: Sequence[str] | None = None,
     loader: str | None = None,
     settings: dict[str, Any] | None = None,
+    reserve: dict[str, Any] | None = None,
 ) -> Host:
     """The host with these MACs as a table of hosts describes it, in the caller's transaction; raises Problem.
 
@@ -184,7 +199,7 @@ def put(
     host.nics.extend(Nic(mac=str(mac)) for mac in dict.fromkeys(macs) if str(mac) not in present)
     if host.state == HostState.DISCOVERED.value:
         move(session, ctx, host, Signal.ADOPT, who=who, message=f"added by {who}")
-    _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings)
+    _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings, reserve=reserve)
     if roles is not None:
         _unassign(session, ctx, host, [row.role for row in host.roles if row.role not in roles], who)
         _assign(session, ctx, host, roles, who)
@@ -202,6 +217,7 @@ def _change(
     tags: list[str] | None = None,
     loader: str | None = None,
     settings: dict[str, Any] | None = None,
+    reserve: dict[str, Any] | None = None,
 ) -> None:
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
@@ -238,28 +254,23 @@ def _change(
         if "network" in settings:
             network = reservations.merged(host.settings.get("network", {}), merged.pop("network", None))
             if network != host.settings.get("network", {}):
-                put("reserved_address", reservations.check(session, ctx, host, network))
+                reservations.check(ctx, network)
             merged |= {"network": network} if network else {}
         own = merged.get("parameters", {})
         if not isinstance(own, dict):
             raise Problem("host setting parameters must be an object: the profile parameters of this host alone")
-        check_parameters({**own, **{key: merged[key] for key in ("disk", "wipe") if key in merged}})
+        check_host_parameters({**own, **{key: merged[key] for key in ("disk", "wipe") if key in merged}})
         put("settings", merged)
+    if reserve is not None:
+        former = reservations.reserved(host)
+        reservations.reserve(session, ctx, host, reserve)
+        if former != reservations.reserved(host):
+            before["reserved addresses"], after["reserved addresses"] = former, reservations.reserved(host)
     if after:
         record(
             session, ctx, host_id=host.id, source="operator", kind="changed", who=who,
-            message=f"{', '.join(sorted(after))} changed", data={"before": _seemly(before), "after": _seemly(after)},
+            message=f"{', '.join(sorted(after))} changed", data={"before": before, "after": after},
         )  # fmt: skip
-
-
-def _seemly(value: Any) -> Any:
-    """A copy for the timeline: password hashes are not told."""
-    if isinstance(value, dict):
-        return {
-            key: "(not shown)" if str(key).endswith("password_hash") and item else _seemly(item)
-            for key, item in value.items()
-        }
-    return [_seemly(item) for item in value] if isinstance(value, list) else value
 
 
 def forget(ctx: Context, text: str, *, who: str) -> None:
@@ -273,9 +284,19 @@ def forget(ctx: Context, text: str, *, who: str) -> None:
         ).first()
         if busy is not None:
             raise Conflict(f"the {busy.kind} {busy.id} is running on it: wait or `pxeforge run cancel {busy.id}`")
-        label = host.name or host.id
+        label, before = host.name or host.id, _remembered(host)
         session.delete(host)
-        record(session, ctx, source="operator", kind="forgotten", who=who, message=f"host {label} forgotten by {who}")
+        record(
+            session, ctx, host_id=host.id, source="operator", kind="forgotten", who=who,
+            message=f"host {label} forgotten by {who}", data={"before": before},
+        )  # fmt: skip
+
+
+def _remembered(host: Host) -> dict[str, Any]:
+    """What an operator said of the host: with this it could be added again."""
+    keys = ("name", "state", "macs", "tags", "roles", "loader", "settings", "serial")
+    whole = view(host)
+    return {key: whole[key] for key in keys}
 
 
 def assign(
@@ -302,6 +323,7 @@ def _assign(session: Session, ctx: Context, host: Host, roles: Sequence[str], wh
         record(
             session, ctx, host_id=host.id, source="operator", kind="assigned", who=who,
             message=f"role {', '.join(new)} assigned by {who}",
+            data={"before": {"roles": sorted(present)}, "after": {"roles": sorted({*present, *new})}},
         )  # fmt: skip
 
 
@@ -316,6 +338,7 @@ def unassign(ctx: Context, text: str, roles: Sequence[str], *, who: str) -> dict
 
 
 def _unassign(session: Session, ctx: Context, host: Host, roles: Sequence[str], who: str) -> None:
+    before = sorted(row.role for row in host.roles)
     gone = [row for row in host.roles if row.role in roles]
     for row in gone:
         host.roles.remove(row)
@@ -323,6 +346,7 @@ def _unassign(session: Session, ctx: Context, host: Host, roles: Sequence[str], 
         record(
             session, ctx, host_id=host.id, source="operator", kind="unassigned", who=who,
             message=f"role {', '.join(row.role for row in gone)} taken away by {who}",
+            data={"before": {"roles": before}, "after": {"roles": sorted(row.role for row in host.roles)}},
         )  # fmt: skip
 
 

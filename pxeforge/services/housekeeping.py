@@ -10,12 +10,12 @@ from pxeforge.services.events import record
 def at_start(ctx: Context) -> None:
     """Removes what a killed process left half, packs the agent, and says that we are here."""
     from pxeforge.engine.agent_bundle import build_agent
-    from pxeforge.services import mirror
-    from pxeforge.services.image_import import sweep_incoming
+    from pxeforge.services.image_staging import sweep_incoming
+    from pxeforge.services.package_cache import tidy_cache
 
     sweep_incoming(ctx.data_dir)
     images.sweep(ctx)
-    mirror.sweep(ctx.data_dir / "cache")
+    tidy_cache(ctx.data_dir / "cache")
     build_agent(ctx.data_dir / "agent" / "pxeforge-agent.pyz")
     deploys.grant_again(ctx)
     with ctx.database.write() as session:

@@ -12,7 +12,7 @@ from pxeforge.protocol.dhcp.bootfile import BootFiles
 from pxeforge.render.menus import render_grub_start
 from pxeforge.services import images, wire_hosts
 from pxeforge.services.context import Context
-from pxeforge.services.image_import import latest_image
+from pxeforge.services.image_store import latest_image
 
 IPXE_DIR: Final = Path("/usr/lib/ipxe")  # Debian's package ipxe
 IPXE_IMAGE: Final = "ipxe"  # the same package, imported: it may be newer

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from pxeforge.services.answers import DEFAULTS, check_parameters
 from pxeforge.services.context import Context
-from pxeforge.services.events import record
+from pxeforge.services.events import differing, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from pxeforge.store.tables import Attempt, Profile
 
@@ -57,16 +57,30 @@ def create(
             name=name, image=image, template=template, parameters=parameters, created_at=ctx.clock()
         )  # fmt: skip
         session.add(profile)
-        record(session, ctx, source="operator", kind="profile_created", who=who, message=f"profile {name} created")
+        record(
+            session, ctx, source="operator", kind="profile_created", who=who, message=f"profile {name} created",
+            data={"after": _told(profile)},
+        )  # fmt: skip
         return view(profile)
 
 
-def ensure(ctx: Context, name: str, *, image: str, who: str) -> None:
+def clone(ctx: Context, name: str, new: str, *, who: str) -> dict[str, Any]:
+    """A profile of another name with the image, template and parameters of this one."""
+    found = show(ctx, name)
+    return create(
+        ctx, new, image=found["image"], template=found["template"], parameters=found["parameters"], who=who
+    )  # fmt: skip
+
+
+def ensure(
+    ctx: Context, name: str, *, image: str, who: str, template: str = "debian.cfg.j2",
+    parameters: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
     """The profile that comes with an image, unless the operator already has one of that name."""
     with ctx.database.read() as session:
         if session.get(Profile, name) is not None:
             return
-    create(ctx, name, image=image, parameters={}, who=who)
+    create(ctx, name, image=image, template=template, parameters=parameters or {}, who=who)
 
 
 def change(
@@ -80,21 +94,27 @@ def change(
     who: str,
 ) -> dict[str, Any]:
     """Sets and unsets parameters; hosts that are armed keep what they were armed with."""
-    check_parameters(parameters)
-    unknown = set(unset or []) - set(DEFAULTS)
+    unknown = (set(unset or []) | set(parameters)) - set(DEFAULTS)
     if unknown:
         raise Problem(f"unknown parameter {min(unknown)!r}: known are {', '.join(sorted(DEFAULTS))}")
     with ctx.database.write() as session:
         profile = get(session, name)
+        before = _told(profile)
         merged = {key: value for key, value in profile.parameters.items() if key not in (unset or [])}
+        check_parameters({**merged, **parameters})
         profile.parameters = {**merged, **parameters}
         profile.image = image or profile.image
         profile.template = template or profile.template
         record(
             session, ctx, source="operator", kind="profile_changed", who=who, message=f"profile {name} changed",
-            data={"keys": sorted(parameters) + sorted(unset or [])},
+            data=differing(before, _told(profile)),
         )  # fmt: skip
         return view(profile)
+
+
+def _told(profile: Profile) -> dict[str, Any]:
+    """What the audit log tells of a profile, each parameter by its name."""
+    return {"image": profile.image, "template": profile.template, **profile.parameters}
 
 
 def remove(ctx: Context, name: str, *, who: str) -> None:
@@ -104,4 +124,7 @@ def remove(ctx: Context, name: str, *, who: str) -> None:
         if busy is not None:
             raise Conflict(f"a host is armed for the profile {name}: disarm it first")
         session.delete(profile)
-        record(session, ctx, source="operator", kind="profile_removed", who=who, message=f"profile {name} removed")
+        record(
+            session, ctx, source="operator", kind="profile_removed", who=who, message=f"profile {name} removed",
+            data={"before": _told(profile)},
+        )  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+_BY_SOMEBODY = text("who IS NOT NULL")
 
 
 class Base(DeclarativeBase):
@@ -25,9 +27,6 @@ class Host(Base):
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # per-host answers: disk rule, wipe serials …
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     address: Mapped[str | None] = mapped_column(String(45), index=True)  # last one seen on the wire or reported
-    reserved_address: Mapped[str | None] = mapped_column(
-        String(15), unique=True, index=True
-    )  # settings.network.address
     armed_until: Mapped[float | None] = mapped_column(Float, index=True)
     attempt_id: Mapped[str | None] = mapped_column(String(12))
     created_at: Mapped[float] = mapped_column(Float)
@@ -49,6 +48,7 @@ class Nic(Base):
     host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
     name: Mapped[str | None] = mapped_column(String(32))
     address: Mapped[str | None] = mapped_column(String(45), index=True)
+    reserved_address: Mapped[str | None] = mapped_column(String(15), unique=True, index=True)  # our DHCP keeps it
     host: Mapped[Host] = relationship(back_populates="nics")
 
 
@@ -76,7 +76,15 @@ class Event(Base):
     message: Mapped[str] = mapped_column(Text)
     who: Mapped[str | None] = mapped_column(String(63))
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    __table_args__ = (Index("events_by_host", "host_id", "id"), Index("events_by_run", "run_id", "id"))
+    via: Mapped[str | None] = mapped_column(String(80))  # how `who` came in: session, password, token NAME, local
+    address: Mapped[str | None] = mapped_column(String(45))  # from where
+    __table_args__ = (
+        Index("events_by_host", "host_id", "id"),
+        Index("events_by_run", "run_id", "id"),
+        # The audit log: few of the many events.
+        Index("events_by_who", "who", "id", sqlite_where=_BY_SOMEBODY, postgresql_where=_BY_SOMEBODY),
+        Index("events_audited", "id", sqlite_where=_BY_SOMEBODY, postgresql_where=_BY_SOMEBODY),
+    )
 
 
 class Attempt(Base):
@@ -129,7 +137,33 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[float] = mapped_column(Float)
-    session_epoch: Mapped[int] = mapped_column(Integer, default=0)  # raised by a password change: old sessions end
+    role: Mapped[str] = mapped_column(String(16))  # viewer | operator | admin
+
+
+class LoginSession(Base):
+    """A browser that is logged in, by the SHA-256 of what its cookie says."""
+
+    __tablename__ = "sessions"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float] = mapped_column(Float)
+    seen_at: Mapped[float] = mapped_column(Float)  # when a person last did something, by the minute
+    address: Mapped[str | None] = mapped_column(String(45))
+    browser: Mapped[str] = mapped_column(String(200))
+
+
+class ApiToken(Base):
+    """A user's (or root's) way into the API for a program, by its SHA-256; the clear text is never stored."""
+
+    __tablename__ = "api_tokens"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(63))
+    user_name: Mapped[str | None] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(16))  # what counts is the lesser of this and its user's
+    created_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float] = mapped_column(Float)
+    used_at: Mapped[float | None] = mapped_column(Float)
 
 
 class AgentCredential(Base):

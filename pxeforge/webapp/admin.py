@@ -13,11 +13,18 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 import pxeforge
 from pxeforge.assets import AssetMissing, asset_dirs, find_asset
+from pxeforge.domain.user_role import UserRole
+from pxeforge.services.acting import Actor
 from pxeforge.services.context import Context
+from pxeforge.services.metrics import Metrics
 from pxeforge.services.problems import Problem
+from pxeforge.services.readiness import Readiness
+from pxeforge.services.sessions import LONGEST_S
+from pxeforge.webapp.access import CoveredJson
 from pxeforge.webapp.api import create_api
-from pxeforge.webapp.auth import SESSION_S, Guard, csrf_token, is_api
+from pxeforge.webapp.auth import Guard, csrf_token, is_api
 from pxeforge.webapp.pages import create_pages
+from pxeforge.webapp.watch import Watch, add_routes
 
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _HEADERS = {
@@ -29,11 +36,15 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 
-def create_admin(ctx: Context, *, trusted_socket: bool = False) -> Flask:
-    """The admin app; `trusted_socket` is for the unix socket that only root can open (no login there)."""
+def create_admin(ctx: Context, *, trusted_socket: bool = False, watch: Watch | None = None) -> Flask:
+    """The admin app; `trusted_socket` is for the unix socket that only root can open (no login there).
+
+    `watch`: what monitors are told; without it nothing serves here.
+    """
     operator_dir = ctx.operator_dir / "web"
     app = Flask("pxeforge", static_folder=None, root_path=str(Path(__file__).parent))
     app.config.update(
@@ -45,14 +56,16 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_S),
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=LONGEST_S),
         MAX_CONTENT_LENGTH=_MAX_REQUEST_BYTES,
         MAX_FORM_MEMORY_SIZE=_MAX_REQUEST_BYTES,
     )
     app.jinja_loader = FileSystemLoader([folder / "templates" for folder in asset_dirs("web", operator_dir)])
     app.jinja_env.undefined = StrictUndefined
     guard = Guard(ctx, trusted_socket=trusted_socket)
+    app.json = CoveredJson(app, guard.cover)
     app.before_request(guard.check)
+    app.teardown_request(guard.over)
     app.after_request(_harden)
     app.register_error_handler(Problem, _on_problem)
     app.register_error_handler(HTTPException, _on_http_error)
@@ -72,15 +85,25 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False) -> Flask:
     def page_frame() -> dict[str, Any]:
         return {
             "who": g.get("who"),
+            "role": g.actor.role.value if g.get("actor") else None,
+            "may": _may,
             "version": pxeforge.__version__,
             "trusted_socket": trusted_socket,
             "csrf_token": (lambda: "") if trusted_socket else csrf_token,
             "layout": "fragment.html" if request.headers.get("HX-Request") else "page.html",
         }
 
+    readiness = Readiness(ctx)
+    add_routes(app, watch or Watch(readiness, Metrics(ctx, readiness)), says_why=trusted_socket)
     app.register_blueprint(create_api(ctx))
     app.register_blueprint(create_pages(ctx, guard))
     return app
+
+
+def _may(role: str) -> bool:
+    """Whether who looks at a page has this role or a greater one."""
+    actor: Actor | None = g.get("actor")
+    return actor is not None and actor.role.covers(UserRole(role))
 
 
 def _harden(response: Response) -> Response:

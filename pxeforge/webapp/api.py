@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request, url_for
 
+from pxeforge.domain.user_role import UserRole
 from pxeforge.services import (
     accounts,
     answer_lint,
+    answer_preview,
+    api_tokens,
+    attempts,
+    audit,
     blueprints,
     deploys,
     events,
     explanation,
     host_csv,
     hosts,
+    image_details,
     images,
     installs,
     inventory,
     profiles,
     secrets,
+    sessions,
 )
+from pxeforge.services.answer_preview import Source
 from pxeforge.services.context import Context
+from pxeforge.services.package_cache import cache_status
 from pxeforge.services.problems import Problem
+from pxeforge.services.text_diff import unified
 from pxeforge.webapp.json_body import json_object
 
 _CALLED = {
@@ -40,6 +50,7 @@ def create_api(ctx: Context) -> Blueprint:
     _catalog_routes(api, ctx)
     _run_routes(api, ctx)
     _account_routes(api, ctx)
+    _access_routes(api, ctx)
     return api
 
 
@@ -67,7 +78,9 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
 
     @api.patch("/hosts/<host>")
     def change_host(host: str) -> Response:
-        return jsonify(hosts.change(ctx, host, who=g.who, **_body(name=str, tags=list, loader=str, settings=dict)))
+        return jsonify(
+            hosts.change(ctx, host, who=g.who, **_body(name=str, tags=list, loader=str, settings=dict, reserve=dict))
+        )
 
     @api.delete("/hosts/<host>")
     def forget_host(host: str) -> Response:
@@ -112,8 +125,26 @@ def _host_routes(api: Blueprint, ctx: Context) -> None:
 
     @api.get("/hosts/<host>/render/<what>")
     def render_host(host: str, what: str) -> Response:
-        text = installs.preview(ctx, host, what=what, profile=request.args.get("profile"))
-        return jsonify({"what": what, "text": text})
+        source = Source(host=host, profile=request.args.get("profile"), attempt=request.args.get("attempt"))
+        shown = answer_preview.preview(ctx, source, what=what)
+        return jsonify({"what": what, **answer_preview.view(shown)})
+
+    @api.get("/hosts/<host>/attempts")
+    def host_attempts(host: str) -> Response:
+        return jsonify(attempts.of_host(ctx, host))
+
+    @api.get("/diff/<what>")
+    def diff_texts(what: str) -> Response:
+        left, right = (Source.parse(request.args.get(side, "")) for side in ("left", "right"))
+        one, two = answer_preview.compare(ctx, left, right, what=what)
+        return jsonify(
+            {
+                "what": what,
+                "left": answer_preview.view(one),
+                "right": answer_preview.view(two),
+                "unified": unified(one.text, two.text, one.title, two.title),
+            }
+        )
 
     @api.get("/hosts/<host>/explain")
     def explain_host(host: str) -> Response:
@@ -146,7 +177,10 @@ def _fleet_routes(api: Blueprint, ctx: Context) -> None:
     @api.get("/lint")
     def lint() -> Response:
         host, profile = request.args.get("host"), request.args.get("profile")
-        found = answer_lint.lint_host(ctx, host, profile=profile) if host else answer_lint.lint_profiles(ctx)
+        if host:
+            found = answer_lint.lint_host(ctx, host, profile=profile)
+        else:
+            found = answer_lint.lint_profile(ctx, profile) if profile else answer_lint.lint_profiles(ctx)
         return jsonify([answer_lint.view(finding) for finding in found])
 
     @api.get("/inventory")
@@ -187,9 +221,30 @@ def _catalog_routes(api: Blueprint, ctx: Context) -> None:
         profiles.remove(ctx, profile, who=g.who)
         return jsonify({})
 
+    @api.post("/profiles/<profile>/clone")
+    def clone_profile(profile: str) -> tuple[Response, int]:
+        return jsonify(profiles.clone(ctx, profile, _body(name=str).get("name", ""), who=g.who)), 201
+
+    @api.get("/profiles/<profile>/render/<what>")
+    def render_profile(profile: str, what: str) -> Response:
+        shown = answer_preview.preview(ctx, Source(profile=profile), what=what)
+        return jsonify({"what": what, **answer_preview.view(shown)})
+
+    @api.get("/images/<name>")
+    def show_image(name: str) -> Response:
+        return jsonify(image_details.details(ctx, name))
+
+    @api.post("/images/<name>/verify")
+    def verify_image(name: str) -> Response:
+        return jsonify({"faults": image_details.verify(ctx, name, who=g.who)})
+
     @api.get("/images")
     def list_images() -> Response:
         return jsonify(images.list_images(ctx))
+
+    @api.get("/mirror")
+    def mirror_status() -> Response:
+        return jsonify(cache_status(ctx.data_dir / "cache"))
 
     @api.delete("/images/<name>")
     def remove_image(name: str) -> Response:
@@ -257,19 +312,71 @@ def _account_routes(api: Blueprint, ctx: Context) -> None:
 
     @api.post("/users")
     def add_user() -> tuple[Response, int]:
-        body = _body(name=str, password=str)
-        accounts.add(ctx, body.get("name", ""), body.get("password", ""), who=g.who)
-        return jsonify({"name": body["name"]}), 201
+        body = _body(name=str, password=str, role=str)
+        role = accounts.parse_role(body.get("role", UserRole.VIEWER.value))
+        accounts.add(ctx, body.get("name", ""), body.get("password", ""), role=role, who=g.who)
+        return jsonify({"name": body["name"], "role": role.value}), 201
+
+    @api.patch("/users/<name>")
+    def change_user(name: str) -> Response:
+        role = accounts.parse_role(_body(role=str).get("role", ""))
+        accounts.set_role(ctx, name, role, who=g.who)
+        return jsonify({"name": name, "role": role.value})
 
     @api.post("/users/<name>/password")
     def set_password(name: str) -> Response:
         accounts.set_password(ctx, name, _body(password=str).get("password", ""), who=g.who)
         return jsonify({"name": name})
 
+    @api.post("/users/<name>/logout")
+    def logout_user(name: str) -> Response:
+        return jsonify({"name": name, "sessions": sessions.end_all(ctx, name, who=g.who)})
+
     @api.delete("/users/<name>")
     def remove_user(name: str) -> Response:
         accounts.remove(ctx, name, who=g.who)
         return jsonify({})
+
+    @api.get("/me")
+    def who_am_i() -> Response:
+        return jsonify({"name": g.who, "role": g.actor.role.value, "via": g.actor.via, "address": g.actor.address})
+
+
+def _access_routes(api: Blueprint, ctx: Context) -> None:
+    """API tokens and the audit log."""
+
+    @api.get("/tokens")
+    def list_tokens() -> Response:
+        return jsonify(api_tokens.list_tokens(ctx, actor=g.actor))
+
+    @api.post("/tokens")
+    def create_token() -> tuple[Response, int]:
+        body = _body(name=str, role=str, user=str, for_s=float)
+        made = api_tokens.create(
+            ctx, name=body.get("name", ""), role=body.get("role", UserRole.VIEWER.value), user=body.get("user"),
+            for_s=body.get("for_s", api_tokens.DEFAULT_S), actor=g.actor,
+        )  # fmt: skip
+        return jsonify(made), 201
+
+    @api.delete("/tokens/<token>")
+    def revoke_token(token: str) -> Response:
+        return jsonify(api_tokens.revoke(ctx, token, actor=g.actor))
+
+    @api.get("/audit")
+    def audit_log() -> Response:
+        """Newest first; the header Link leads to the next page."""
+        args, limit = request.args, _number_argument("limit", 100, audit.MOST)
+        wanted = audit.Filter(
+            who=args.get("who"), kind=args.get("kind"), host=args.get("host"), via=args.get("via"),
+            address=args.get("address"), since=args.get("since", type=float), until=args.get("until", type=float),
+            before=_number_argument("before", 0, 2**62) or None,
+        )  # fmt: skip
+        found = audit.entries(ctx, wanted, limit=limit)
+        response = jsonify(found)
+        if found and len(found) == limit:
+            here = {**args.to_dict(), "before": found[-1]["id"]}
+            response.headers["Link"] = f'<{url_for("api.audit_log", **here)}>; rel="next"'
+        return response
 
 
 def _number_argument(name: str, default: int, most: int) -> int:

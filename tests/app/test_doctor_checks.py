@@ -30,6 +30,7 @@ from pxeforge.servers.pxe_probe import Guise, SeenAnswer
 from pxeforge.services import loaders
 from pxeforge.store.database import Database
 from tests.conftest import write_image
+from tests.services.fake_repository import serve_repository
 
 OK, NOTE, WARNING, ERROR = Level.OK, Level.NOTE, Level.WARNING, Level.ERROR
 US, SITE, RIVAL = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.254"), IPv4Address("10.0.0.66")
@@ -444,6 +445,7 @@ def test_a_real_database_is_read_without_being_changed(tmp_path: Path) -> None:
     assert data_checks.read_database(path) == DatabaseState(is_present=True)
 
 
+SYSTEM = frozenset({"linux", "initrd.gz"})
 WHOLE = frozenset({"linux", "initrd.gz", *(f"loaders/{n}" for n in ("pxelinux.0", "ldlinux.c32"))}) | frozenset(
     {"loaders/bootnetx64.efi", "loaders/grubx64.efi"}
 )
@@ -462,6 +464,9 @@ WHOLE = frozenset({"linux", "initrd.gz", *(f"loaders/{n}" for n in ("pxelinux.0"
         ((ImageState(name="debian-13/1", files=WHOLE - {"loaders/grubx64.efi"}),), WARNING, "UEFI hosts cannot boot"),
         ((ImageState(name="debian-13/1", files=WHOLE, wrong=("linux",)),), ERROR, "damaged: linux"),
         ((ImageState(name="debian-13/1", problem="unreadable"),), ERROR, "unreadable"),
+        ((ImageState(name="rocky-9/1", files=SYSTEM, distribution="rocky"),), OK, "whole"),
+        ((ImageState(name="rocky-9/1", files=frozenset({"linux"}), distribution="rocky"),), ERROR, "no initrd.gz"),
+        ((ImageState(name="r/1", files=SYSTEM, distribution="rocky", is_verified=False),), WARNING, "nobody vouches"),
     ],
 )
 def test_an_image_is_whole_and_boots_every_firmware(images: tuple[ImageState, ...], level: Level, said: str) -> None:
@@ -508,9 +513,17 @@ def test_the_kernel_tells_whether_the_clock_is_kept() -> None:
 
 def test_a_mirror_is_judged_by_every_suite() -> None:
     assert levels(outside_checks.check_mirror(None, {})) == [WARNING]
+    assert levels(outside_checks.check_mirror("http://m/debian", None)) == [OK]
     assert levels(outside_checks.check_mirror("http://m/debian", {"trixie": ""})) == [OK]
     found = outside_checks.check_mirror("http://m/debian", {"trixie": "", "sid": "answers 404"})
     assert [(f.level, f.seen) for f in found] == [(WARNING, "http://m/debian/dists/sid/InRelease: answers 404")]
+
+
+def test_a_mirror_behind_a_proxy_is_asked_through_it() -> None:
+    with serve_repository() as (url, repository):
+        repository.put("/debian/dists/trixie/InRelease", b"release")
+        assert outside_checks.ask_mirror("http://mirror.invalid/debian", ["trixie"], url) == {"trixie": ""}
+        assert repository.proxied == 1
 
 
 def test_a_mirror_that_is_not_there_is_told() -> None:

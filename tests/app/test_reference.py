@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.app.reference import PAGES, PARAMETER_WORDS, STATE_WORDS, lifecycle_mermaid, settings_table, write_pages
-from pxeforge.app.settings import Settings, SubnetSettings
+from pxeforge.app.reference import PAGES, STATE_WORDS, lifecycle_mermaid, settings_table, write_pages
+from pxeforge.app.settings import MirrorSettings, Settings, SubnetSettings
 from pxeforge.domain.lifecycle import NEXT, HostState
 from pxeforge.services.answers import DEFAULTS
+from pxeforge.services.parameter_words import PARAMETER_WORDS
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -37,8 +38,8 @@ def test_every_parameter_and_state_is_explained_and_none_that_is_gone() -> None:
 
 
 def test_every_setting_has_a_row_with_a_meaning() -> None:
-    simple, _, tables = settings_table().partition("## Tables")
-    for page, settings in ((simple, Settings), (tables, SubnetSettings)):
+    simple, subnets, mirrors = settings_table().split("## Tables")
+    for page, settings in ((simple, Settings), (subnets, SubnetSettings), (mirrors, MirrorSettings)):
         rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
         assert [row[0].strip("| `") for row in rows] == list(settings.model_fields)
         assert all(len(row[-1].strip("| ")) > 5 for row in rows)

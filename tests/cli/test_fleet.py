@@ -87,11 +87,26 @@ def test_lint_tells_file_and_line_and_fails_on_errors(run: Run, tmp_path: Path) 
     answer = run("lint", str(good), str(bad))
     assert (answer.exit_code, answer.output.startswith(f"{bad}:2: error: ")) == (1, True)
     [row] = json.loads(run("lint", "--json", str(bad)).output)
-    assert set(row) == {"file", "line", "severity", "message"}
+    assert set(row) == {"file", "line", "severity", "message", "template", "text"}
+    assert row["text"] == "d-i a/b boolean maybe"
     assert run("lint", "-", stdin=b"nonsense\n").output.startswith("-:1: error:")
     assert "cannot be read" in run("lint", str(tmp_path / "none")).output
     assert run("lint").exit_code == 2
     assert run("lint", "--profile", "p", str(good)).exit_code == 2
+
+
+def test_lint_holds_files_against_what_they_are_for(run: Run, tmp_path: Path) -> None:
+    kickstart, menu = tmp_path / "a.ks", tmp_path / "default"
+    kickstart.write_text(
+        "install\nlang en_US.UTF-8\nrootpw --lock\nuser --name=a\nautopart\nurl --url=http://h/\nreboot\n"
+    )
+    menu.write_text("LABEL 1\n  LOCALBOOT 0x80\n")
+    assert "install has been removed" in run("lint", str(kickstart)).output
+    assert "install has been removed" not in run("lint", "--os", "centos-7", str(kickstart)).output
+    assert "localboot 0x80" in run("lint", str(menu)).output
+    assert "too few words" in run("lint", "--kind", "preseed", str(menu)).output
+    assert run("lint", "--os", "debian-13", str(kickstart)).exit_code == 2
+    assert run("lint", "--kind", "grub").exit_code == 2
 
 
 def test_lint_renders_for_a_host_and_for_every_profile(run: Run, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_host_on_its_way_to_armed(run: Run, tmp_path: Path) -> None:
         (("host", "arm", "ghost", "--profile", "p"), "no host is known"),
         (("run", "show", "abc"), "there is no run 'abc'"),
         (("image", "show", "x"), "there is no image x"),
-        (("image", "import", "windows-95", "--mirror", "http://127.0.0.1:9/debian"), "unknown image 'windows-95'"),
+        (("image", "import", "windows-95", "--mirror", "http://127.0.0.1:9/debian"), "'windows-95' comes from an ISO"),
         (("image", "import", "debian-13", "--mirror", "http://127.0.0.1:9/debian"), "127.0.0.1:9"),
         (("deploy",), "nothing to deploy"),
         (("lab", "status", "--dir", "/nonexistent"), "no lab runs in /nonexistent"),

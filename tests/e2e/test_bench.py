@@ -37,3 +37,10 @@ def test_every_host_of_a_fleet_is_answered_beside_the_peers() -> None:
         assert title in table
     assert "Kea" in table
     assert "dropped" not in table
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is missing")
+def test_a_warm_cache_is_measured_without_a_word_to_upstream() -> None:
+    table = measure("--only", "cache")
+    assert "package cache, warm, 303 packages" in table
+    assert "upstream was asked" not in table

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from pxeforge.lab.journey import HOST, PROFILE, ROLES, Journey
+from pxeforge.lab.journey import HOST, PROFILE, ROLES, STORAGE, Journey, digest_of
+from pxeforge.lab.keeper import lab_mac
+from pxeforge.lab.qemu import Machine, further_disk, make_disk
 from tests.e2e.conftest import LabMaker
 
 BEGAN = time.monotonic()
+REFUSED, CEPH = "n2", "CEPH0001"
 
 
 def say(text: str) -> None:
@@ -23,10 +26,44 @@ def say(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def journey(make_lab: LabMaker) -> Iterator[Journey]:
-    one = Journey(make_lab("journey"), say, kill_server=True)
+    one = Journey(make_lab("journey", hosts=2), say, kill_server=True)
     yield one
     say("where the time went:\n" + one.stages())
     one.machine.power_off()
+
+
+@pytest.fixture(scope="module")
+def refused(journey: Journey) -> Iterator[Refused]:
+    """A second machine, on BIOS: it installs beside the first one, on the other processor."""
+    one = Refused(journey)
+    yield one
+    one.machine.power_off()
+
+
+class Refused:
+    """A machine whose profile names a disk of Ceph; all that may be wiped is allowed to be."""
+
+    def __init__(self, journey: Journey) -> None:
+        self.lab, self.mac = journey.lab, str(lab_mac(2))
+        self.machine: Machine = self.lab.machine(2, fresh_disk=True, disk_gb=1)
+        self.ceph = self.machine.disk.with_suffix(".ceph")
+        make_disk(self.ceph, 0.25)
+        with self.ceph.open("r+b") as disk:
+            disk.write(b"bluestore block device\n12345678-1234-1234-1234-123456789abc\n")
+        self.machine.extra_args = further_disk(self.ceph, CEPH)
+        self.before = self.digests()
+
+    def digests(self) -> list[str]:
+        return [digest_of(self.machine.disk), digest_of(self.ceph)]
+
+    def start(self) -> None:
+        self.lab.pxeforge("host", "add", "--mac", self.mac, "--name", REFUSED)
+        own = {"layout": "plain", "reserve": None}  # the disk is small: it must be refused for what it carries
+        self.lab.pxeforge(
+            "host", "set", REFUSED, f"disk=serial={CEPH}", "wipe=true", f"parameters={json.dumps(own)}"
+        )  # fmt: skip
+        self.lab.pxeforge("host", "arm", REFUSED, "--profile", PROFILE)
+        self.machine.start()
 
 
 @pytest.mark.timeout(5000)
@@ -55,12 +92,30 @@ class TestTheWholeWay:
         assert refused.returncode == 1
         assert "there is no profile 'no-such-profile'" in refused.stderr
 
-    def test_5_the_armed_machine_installs_itself_with_no_question_asked(self, journey: Journey) -> None:
+    def test_5_the_armed_machine_installs_itself_with_no_question_asked(
+        self, journey: Journey, refused: Refused
+    ) -> None:
         journey.arm()
+        refused.start()
         journey.install()
         kinds = [event["kind"] for event in journey.lab.timeline(HOST)]
         for kind in ("menu_fetched", "answers_fetched", "early", "installer_step", "disks", "late", "register"):
             assert kind in kinds, f"no {kind} in the timeline"
+
+    def test_5b_a_disk_of_ceph_was_refused_though_everything_might_be_wiped(self, refused: Refused) -> None:
+        assert refused.machine.wait_power_off(600)
+        host = refused.lab.json("host", "show", REFUSED)
+        assert host["state"] == "failed"
+        said = [event["message"] for event in refused.lab.timeline(REFUSED)]
+        assert any("ceph_bluestore" in each and "is protected by its label" in each for each in said), said
+        assert refused.digests() == refused.before
+
+    def test_5c_every_late_snippet_ran_in_its_order_and_is_in_the_timeline(self, journey: Journey) -> None:
+        told = [event["message"] for event in journey.lab.timeline(HOST) if event["kind"] == "progress"]
+        assert "late snippets: server/mark rc=0; profile/mark rc=0; host/mark rc=0" in told
+
+    def test_5d_the_disk_that_is_kept_for_a_role_was_left_alone(self, journey: Journey) -> None:
+        assert digest_of(journey.kept_disk) == journey.kept_digest
 
     def test_6_the_registration_token_is_dead(self, journey: Journey) -> None:
         journey.token_is_dead()
@@ -69,6 +124,29 @@ class TestTheWholeWay:
     def test_7_it_netboots_first_and_boots_from_its_disk(self, journey: Journey) -> None:
         journey.boot_installed()
         assert journey.lab.json("host", "show", HOST)["agent_seen_at"]
+
+    def test_7b_disks_and_addresses_are_as_the_profile_says(self, journey: Journey) -> None:
+        facts = journey.lab.json("host", "show", HOST)["facts"]
+        mounts = {mount["path"]: (mount["device"], mount["filesystem"]) for mount in facts["mounts"]}
+        assert mounts["/"] == ("/dev/mapper/vg0-root", "ext4")
+        assert mounts["/boot/efi"] == ("/dev/vda1", "vfat")
+        assert mounts["/boot"][0].startswith("/dev/vda")
+        addresses = {nic["name"]: nic["addresses"] for nic in facts["nics"]}
+        assert addresses.pop("storage") == [STORAGE]
+        assert list(addresses.values()) == [[f"{journey.address}/24"]]
+
+    def test_7c_the_user_logs_in_by_key_and_password_and_sees_what_was_installed(self, journey: Journey) -> None:
+        def run(command: str) -> str:
+            return journey.login.run(HOST, journey.address, command)
+
+        assert run("cat /root/snippets").split() == ["server", "profile", "host"]
+        assert run("systemctl is-active systemd-networkd").strip() == "active"
+        size, free = map(float, run("vgs --noheadings --units m --nosuffix -o vg_size,vg_free vg0").split())
+        assert 0.25 <= free / size < 0.4  # a quarter at least
+        files = run("find /boot/efi/EFI -iname *.efi").lower()
+        assert "efi/boot/bootx64.efi" in files
+        assert "efi/debian/grubx64.efi" in files
+        assert digest_of(journey.kept_disk) == journey.kept_digest
 
     def test_8_roles_are_assigned_on_the_web_page(self, journey: Journey) -> None:
         page = Page(journey)

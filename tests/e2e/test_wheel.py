@@ -78,10 +78,18 @@ def test_every_file_of_the_asset_folders_is_in_the_wheel(python: Path) -> None:
     )
     said = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True, cwd="/").stdout
     found = json.loads(said)
-    for kind in ("boot_templates", "preseed", "web", "roles", "blueprints"):
+    for kind in ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints"):
         wanted = sorted(str(path.relative_to(ROOT / kind)) for path in (ROOT / kind).rglob("*") if path.is_file())
         assert wanted
         assert found[kind] == wanted
+
+
+def test_the_linters_of_the_wheel_have_their_schemas(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "user-data").write_text("#cloud-config\nautoinstall:\n  version: 1\n  nonsense: true\n")
+    command = [str(python.with_name("pxeforge")), "lint", str(tmp_path / "user-data")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 1
+    assert "unknown key 'nonsense'" in done.stdout
 
 
 def fetch(namespace: str, *words: str) -> str:

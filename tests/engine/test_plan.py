@@ -187,3 +187,21 @@ def test_a_plan_can_be_read_by_people_and_drawn() -> None:
     dot = plan_dot(plan)
     assert '"db.join@h1" -> "db.join@h2";' in dot
     assert dot.count("{") == dot.count("}")
+
+
+def test_each_host_is_told_the_server_as_it_reaches_it() -> None:
+    far = PlanServer(address="10.9.0.1", boot_url="http://10.9.0.1:8080")
+    shared = WEB.replace('content: "{% for h in hosts %}{{ h.name }} {% endfor %}"', "template: from")
+    known = {"base": roles()["base"], "web": parse_role(
+        shared.replace('after: ["role:db"]', "after: []"), "web/role.yaml", "web",
+        {"from": "{{ server.boot_url }} {{ hosts | length }}"},
+    )}  # fmt: skip
+    plan = compiled([host(1, "base", "web"), host(2, "base", "web", server=far)], known)
+    told = {
+        (step["params"]["path"], planned.host_id): step["params"]["content"]
+        for planned in plan.tasks for step in planned.steps if step["type"] == "file"
+    }  # fmt: skip
+    assert told == {
+        ("/etc/ntp", "1"): "10.0.0.1", ("/etc/ntp", "2"): "10.9.0.1",
+        ("/x", "1"): "http://10.0.0.1:8080 2", ("/x", "2"): "http://10.9.0.1:8080 2",
+    }  # fmt: skip

@@ -95,14 +95,15 @@ def test_an_armed_host_installs_at_once_by_ipxe() -> None:
 def test_an_armed_host_installs_at_once_by_grub() -> None:
     lines = text_of(MenuKind.GRUB, armed_menu("node1", MAC, install())).splitlines()
     assert lines[1:3] == ["set default=entry_1", "set timeout=0"]
-    (linux,) = [line for line in lines if line.startswith("    if linux")]
-    words = linux.removeprefix("    if ").removesuffix("; then").split()
+    (linux,) = [line for line in lines if line.startswith("      if linux")]
+    words = linux.removeprefix("      if ").removesuffix("; then").split()
     # The server by name: to GRUB the boot server is whoever sent the DHCP lease.
     assert "set boot_root=tftp,192.0.2.1" in text_of(MenuKind.GRUB, armed_menu("node1", MAC, install()))
-    assert words[1] == "($boot_root)/images/debian-13/20250803+deb13u7/linux"
+    assert "    for server in http,192.0.2.1:8080 $boot_root; do" in lines
+    assert words[1] == "($server)/images/debian-13/20250803+deb13u7/linux"
     assert [word.strip("'") for word in words[2:]] == ["BOOTIF=01-52-54-00-12-34-56", *ARGS.split()]
     assert all(word == f"'{word[1:-1]}'" for word in words[2:])
-    assert "      if initrd ($boot_root)/images/debian-13/20250803+deb13u7/initrd.gz; then boot; fi" in lines
+    assert "        if initrd ($server)/images/debian-13/20250803+deb13u7/initrd.gz; then boot; fi" in lines
     local = lines.index("menuentry '100  Boot from the local disk' --id entry_100 {")
     assert lines[local + 1 : local + 3] == ["  local_disk", "}"]
 
@@ -129,7 +130,7 @@ def test_a_program_starts_by_the_file_for_its_firmware() -> None:
     pxelinux = text_of(MenuKind.PXELINUX, menu).splitlines()
     at = pxelinux.index("LABEL 99")
     assert pxelinux[at + 1 : at + 3] == ["  LINUX images/memtest/7.20/memtest.bin", ""]
-    assert "if chainloader ($boot_root)/images/memtest/7.20/memtest.efi; then boot; fi" in text_of(MenuKind.GRUB, menu)
+    assert "if chainloader ($server)/images/memtest/7.20/memtest.efi; then boot; fi" in text_of(MenuKind.GRUB, menu)
     ipxe = text_of(MenuKind.IPXE, menu).splitlines()
     assert ipxe.index("iseq ${platform} efi && goto efi_99 ||") < ipxe.index(
         f"kernel {URL}/images/memtest/7.20/memtest.bin || goto failed_99"

@@ -41,6 +41,7 @@ def test_every_host_knows_every_host_of_the_plan(roles: dict[str, Role]) -> None
 
 
 def test_time_comes_from_the_server_unless_others_are_named(roles: dict[str, Role]) -> None:
+    """R-26: the computer that serves is the hosts' source of time."""
     assert "server 10.0.0.1 iburst\n" in content(plan_of(roles, ["a"]), "base.time@a", "config")
     config = content(plan_of(roles, ["a"], ntp_servers=["t1", "t2"]), "base.time@a", "config")
     assert "server t1 iburst\nserver t2 iburst\n" in config

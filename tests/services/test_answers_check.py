@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,21 @@ from pxeforge.services.answers_check import BINARY, debconf_complaints
 def test_debconf_accepts_a_good_file_and_complains_about_a_bad_one() -> None:
     assert debconf_complaints("d-i mirror/country string manual\n# comment\n") == []
     assert debconf_complaints("nonsense\n")
+
+
+@pytest.mark.skipif(shutil.which(BINARY) is None, reason="needs debconf")
+def test_a_database_that_is_locked_by_apt_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = tmp_path / "debconf.conf"
+    stanza = "Name: {0}\nDriver: File\nMode: 644\nFilename: " + str(tmp_path) + "/{0}.dat\n"
+    system.write_text(
+        "Config: config\nTemplates: templates\n\n" + "\n".join(map(stanza.format, ("config", "templates")))
+    )
+    monkeypatch.setenv("DEBCONF_SYSTEMRC", str(system))
+    with (tmp_path / "config.dat").open("w") as database:
+        fcntl.flock(database, fcntl.LOCK_EX)
+        locked = subprocess.run([BINARY, "--checkonly"], input=b"", capture_output=True, check=False)
+        assert locked.returncode == 1
+        assert debconf_complaints("d-i mirror/country string manual\n") == []
 
 
 def test_without_debconf_there_is_no_answer() -> None:

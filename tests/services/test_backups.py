@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from pxeforge.app.assembly import open_data_dir
-from pxeforge.services import backups, hosts, secrets
+from pxeforge.domain.user_role import UserRole
+from pxeforge.services import accounts, backups, hosts, secrets, sessions
 from pxeforge.services.backups import backup, check, restore, upgrade
 from pxeforge.services.context import Addresses, Context, load_master_key
 from pxeforge.services.problems import Conflict, NotFound, Problem
@@ -185,6 +186,20 @@ def test_a_host_that_was_armed_at_backup_is_not_wiped_after_a_restore(
     found = hosts.show(ctx, "n1")
     assert (found["state"], found["armed_until"]) == ("known", None)
     assert found["attempt"]["outcome"] == "disarmed"
+
+
+def test_a_session_that_ended_since_the_backup_does_not_come_back_by_a_restore(
+    ctx: Context, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    target = tmp_path_factory.mktemp("safe") / "file"
+    accounts.add(ctx, "ann", "correct horse battery", role=UserRole.ADMIN, who="test")
+    key = sessions.start(ctx, "ann", address="::1", browser="")
+    backup(ctx.data_dir, target)
+    sessions.end(ctx, key)
+    ctx.database.close()
+    restore(ctx.data_dir, target, now=ctx.clock())
+    assert sessions.user_of(ctx, key, active=True) is None
+    assert [user["name"] for user in accounts.list_users(ctx)] == ["ann"]
 
 
 def test_a_restore_is_refused_while_a_server_runs(saved: Path, ctx: Context) -> None:

@@ -13,10 +13,12 @@ from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.dialect import Dialect, DialectBook
 from pxeforge.protocol.dhcp.lease import Lease, LeaseState
 from pxeforge.protocol.syslog import SyslogLine
+from pxeforge.render.environment import make_environment
 from pxeforge.services import events, hosts, installs
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
+from pxeforge.services.problems import Problem
 from tests.conftest import MAC, PEER, Clock, write_image
 
 HOST = MacAddress.parse(MAC)
@@ -247,3 +249,36 @@ def test_a_file_transfer_by_mac_tells_that_the_dialect_was_the_right_one(ctx: Co
     for n in range(1, 9):
         assert book.discovered(HOST, Firmware.BIOS, n, 60.0 * n) is Dialect.DIRECT
         desk.tftp_open(f"boot/{HOST.dashed}/nothing" if n % 2 else f"pxelinux.cfg/01-{HOST.dashed}", PEER)
+
+
+def break_template(ctx: Context, name: str) -> None:
+    """After arming, which would have refused it."""
+    folder = ctx.operator_dir / "boot_templates"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("# mine\n{{ no_such_word }}\n")
+    make_environment.cache_clear()  # it looks at a file's date once a second
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [("pxelinux.cfg.j2", f"pxelinux.cfg/01-{HOST.dashed}"), ("grub-start.cfg.j2", "grub/grub.cfg")],
+)
+def test_a_broken_template_of_the_operator_is_refused_by_file_and_line(
+    ctx: Context, desk: Desk, armed: dict[str, Any], template: str, name: str
+) -> None:
+    break_template(ctx, template)
+    with pytest.raises(Problem, match=rf"boot_templates/{template}:2: 'no_such_word' is undefined"):
+        desk.tftp_open(name, PEER)
+
+
+def test_a_menu_that_cannot_be_made_is_told_once_in_the_hosts_timeline(
+    ctx: Context, desk: Desk, armed: dict[str, Any]
+) -> None:
+    break_template(ctx, "pxelinux.cfg.j2")
+    for _ in range(3):
+        with pytest.raises(Problem):
+            desk.tftp_open(f"pxelinux.cfg/01-{HOST.dashed}", PEER)
+    told = [event for event in events.timeline(ctx, hosts.show(ctx, MAC)["id"]) if event["kind"] == "menu_failed"]
+    assert [event["source"] for event in told] == ["tftp"]
+    assert f"no pxelinux menu for {PEER}: boot_templates/pxelinux.cfg.j2:2: 'no_such_word'" in told[0]["message"]
+    assert hosts.show(ctx, MAC)["state"] == "armed"

@@ -1,5 +1,6 @@
 """Runs from start to end: tasks by lease, results, lost agents, two operators at once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -278,3 +279,17 @@ def test_a_limited_plan_shows_the_chosen_hosts_only(ctx: Context, host_id: str) 
     shown = deploys.plan(ctx, limit=["n9"])
     assert shown["tasks"] == []
     assert "mariadb" not in shown["text"] + shown["dot"]
+
+
+def test_a_plan_names_our_address_on_the_interface_the_host_is_reached_by(ctx: Context, host_id: str) -> None:
+    address = hosts.show(ctx, "n1")["address"]
+    two_wires = replace(ctx, source=lambda peer: "203.0.113.1" if peer == address else None)
+    before, after = (str(deploys.plan(one)["digest"]) for one in (ctx, two_wires))
+    assert before != after
+    deploys.deploy(two_wires, who="test")
+    steps = []
+    while (task := deploys.claim(two_wires, host_id)) is not None:
+        steps += task["steps"]
+        deploys.finish(two_wires, host_id, task["task_id"], task["fence"], {"status": "changed", "steps": []})
+    assert "203.0.113.1" in str(steps)
+    assert ctx.addresses.boot_address not in str(steps)

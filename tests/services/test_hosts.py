@@ -5,7 +5,7 @@ import pytest
 from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from tests.conftest import MAC
+from tests.conftest import FACTS, MAC
 
 OTHER = "52:54:00:00:00:02"
 
@@ -127,3 +127,29 @@ def test_the_timeline_tells_of_changes_without_password_hashes(ctx: Context) -> 
     hosts.change(ctx, "n1", settings={"parameters": parameters}, who="test")
     assert hosts.show(ctx, "n1")["settings"]["parameters"] == parameters
     assert hashed not in repr(events.recent(ctx))
+
+
+def test_a_parameter_of_a_host_may_hang_on_the_layout_of_its_profile(ctx: Context) -> None:
+    hosts.add(ctx, macs=[MAC], name="n1", who="test")
+    own = {"reserve": "200G", "partitions": [{"mount": "/", "size": "rest"}], "mirror_disk": "serial=S2"}
+    hosts.change(ctx, "n1", settings={"parameters": own}, who="test")
+    for key, value in (("reserve", "much"), ("partitions", [5]), ("partitions", 5), ("mirror_disk", "last")):
+        with pytest.raises(Problem, match=key):
+            hosts.change(ctx, "n1", settings={"parameters": {key: value}}, who="test")
+    with pytest.raises(Problem, match="only the layouts lvm and luks"):
+        hosts.change(ctx, "n1", settings={"parameters": {"layout": "plain", "reserve": "40%"}}, who="test")
+    assert hosts.show(ctx, "n1")["settings"]["parameters"] == own
+
+
+def test_vlans_and_bridges_are_no_nics_of_a_host(ctx: Context, registered: dict[str, Any]) -> None:
+    from pxeforge.services.facts import merge_facts
+
+    nics = [
+        {"name": "enp1s0", "mac": MAC, "addresses": ["192.0.2.50/24"], "physical": True},
+        {"name": "storage", "mac": MAC, "addresses": ["10.42.0.5/24"], "physical": False},
+        {"name": "br0", "mac": "9e:00:00:00:00:01", "addresses": ["10.43.0.5/24"], "physical": False},
+    ]
+    with ctx.database.write() as session:
+        merge_facts(session, ctx, hosts.find(session, "n1"), {**FACTS, "nics": nics})
+    found = hosts.show(ctx, "n1")["nics"]
+    assert [(nic["mac"], nic["name"], nic["address"]) for nic in found] == [(MAC, "enp1s0", "192.0.2.50")]

@@ -35,6 +35,18 @@ def test_the_defaults_are_shown_beside_what_is_set(ctx: Context) -> None:
         ({"accounts": ["ops"]}, "accounts"),
         ({"accounts": [{"name": "ops", "password": "x"}]}, "accounts"),
         ({"late_snippets": [{"name": "a b", "text": ""}]}, "late snippet name"),
+        ({"network": []}, "network must be a mapping"),
+        ({"network": {"nics": [{"mac": "boot"}]}}, "no interface has an address"),
+        ({"partitions": [{"mount": "/var", "size": "rest"}]}, "one of them must be /"),
+        ({"reserve": "40%"}, "only the layouts lvm and luks"),
+        ({"reserved_disks": [{"name": "ceph", "disk": "first"}]}, "not `first`"),
+        ({"mirror_disk": "serial=S1"}, "only the layout raid1"),
+        ({"repositories": [{"name": "r", "url": "http://m/"}]}, "needs the key"),
+        ({"mirror_proxy": "proxy:3128"}, "mirror_proxy"),
+        ({"security_host": "http://x"}, "security_host"),
+        ({"updates": "yes"}, "updates must be true or false"),
+        ({"upgrade": "all"}, "not usable"),
+        ({"tasks": ["a b"]}, "tasks"),
     ],
 )
 def test_a_parameter_that_no_answer_file_can_hold_is_refused(
@@ -50,6 +62,14 @@ def test_parameters_are_set_and_unset(ctx: Context) -> None:
     create(ctx, timezone="UTC", light=True)
     changed = profiles.change(ctx, "p", parameters={"filesystem": "xfs"}, unset=["light"], who="test")
     assert changed["parameters"] == {"timezone": "UTC", "filesystem": "xfs"}
+
+
+def test_a_parameter_is_checked_beside_those_that_are_set_already(ctx: Context) -> None:
+    create(ctx, layout="lvm")
+    profiles.change(ctx, "p", parameters={"reserve": "40%"}, who="test")
+    with pytest.raises(Problem, match="only the layouts lvm and luks"):
+        profiles.change(ctx, "p", parameters={}, unset=["layout"], who="test")
+    assert profiles.show(ctx, "p")["parameters"] == {"layout": "lvm", "reserve": "40%"}
 
 
 def test_names_are_unique_and_known(ctx: Context) -> None:

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from pxeforge.domain.user_role import UserRole
 from pxeforge.services import accounts
 from pxeforge.services.context import Context
 from pxeforge.webapp.admin import create_admin
@@ -47,7 +48,7 @@ class Browser:
 @pytest.fixture
 def ctx(ctx: Context) -> Context:
     """With an operator who may log in."""
-    accounts.add(ctx, "admin", PASSWORD, who="test")
+    accounts.add(ctx, "admin", PASSWORD, role=UserRole.ADMIN, who="test")
     return ctx
 
 

@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 import pxeforge.store
 from pxeforge.app.doctor.finding import Finding, error, note, ok, warning
 from pxeforge.services import loaders
-from pxeforge.services.image_import import CATALOGUE, ImportProblem, load_image
+from pxeforge.services.image_catalogue import CATALOGUE
+from pxeforge.services.image_store import ImportProblem, Verified, load_image
 
 LEAST_FREE_BYTES: Final = 2 << 30
 _NO_WORK_BYTES: Final = 256 << 20
@@ -51,6 +52,8 @@ class ImageState:
     files: frozenset[str] = frozenset()
     wrong: tuple[str, ...] = ()
     problem: str = ""
+    distribution: str | None = "debian"  # loaders for all hosts are asked of Debian's images only
+    is_verified: bool = True
 
 
 def check_data_dir(path: Path) -> list[Finding]:
@@ -195,7 +198,12 @@ def read_images(data_dir: Path) -> tuple[ImageState, ...]:
             found.append(ImageState(name=name, problem=str(problem)))
             continue
         wrong = tuple(file for file, facts in sorted(image.files.items()) if _size(folder / file) != facts.size)
-        found.append(ImageState(name=name, files=frozenset(image.files), wrong=wrong))
+        found.append(
+            ImageState(
+                name=name, files=frozenset(image.files), wrong=wrong, distribution=image.distribution,
+                is_verified=image.verified is not Verified.UNVERIFIED,
+            )
+        )  # fmt: skip
     return tuple(found)
 
 
@@ -216,7 +224,10 @@ def _image(image: ImageState) -> list[Finding]:
     needed = entry.needed if entry is not None and not (entry.is_installer and entry.arch == "amd64") else _SYSTEM
     if missing := [name for name in needed if name not in image.files]:
         return [error(f"image {image.name} has no {' and no '.join(missing)}", again)]
-    if needed is not _SYSTEM:
+    if not image.is_verified:
+        cure = "import it again with --sha256 or --keyring"
+        return [warning(f"image {image.name} was imported unverified: nobody vouches for its files", cure)]
+    if needed is not _SYSTEM or image.distribution not in (None, "debian"):
         return [ok(f"image {image.name} is whole")]
     found = []
     for who in dict.fromkeys(_LOADERS.values()):

@@ -13,7 +13,7 @@ import requests
 from cryptography import x509
 
 from pxeforge.app.doctor.finding import Finding, error, note, ok, warning
-from pxeforge.services.image_import import MirrorSource
+from pxeforge.services.mirror_source import MirrorSource
 
 _STA_UNSYNC: Final = 0x40  # timex.h
 _SANE_YEARS: Final = range(2025, 2100)
@@ -55,8 +55,8 @@ def check_clock(now: datetime.datetime, is_synchronised: bool | None) -> list[Fi
     return [ok("the clock is synchronised")]
 
 
-def check_mirror(upstream: str | None, replies: Mapping[str, str]) -> list[Finding]:
-    """`replies`: suite → empty if its InRelease is there, otherwise what went wrong."""
+def check_mirror(upstream: str | None, replies: Mapping[str, str] | None) -> list[Finding]:
+    """`replies`: suite → empty if its InRelease is there, otherwise what went wrong. None: it is not to be asked."""
     if upstream is None:
         return [
             warning(
@@ -64,6 +64,8 @@ def check_mirror(upstream: str | None, replies: Mapping[str, str]) -> list[Findi
                 "give --mirror http://HOST/debian, or mirror_host in each profile",
             )
         ]
+    if replies is None:
+        return [ok("no package mirror is asked (mirror_offline): hosts get what is in the cache")]
     advice = "check --mirror, the network and a proxy that may be needed"
     found = [
         warning(f"{upstream}/dists/{suite}/InRelease: {reply}", advice) for suite, reply in replies.items() if reply
@@ -101,12 +103,13 @@ def clock_is_synchronised() -> bool | None:
     return None if returned < 0 else not state.status & _STA_UNSYNC
 
 
-def ask_mirror(upstream: str, suites: Iterable[str]) -> dict[str, str]:
+def ask_mirror(upstream: str, suites: Iterable[str], proxy: str | None = None) -> dict[str, str]:
     """One HEAD per suite; raises ImportProblem for an address that is none."""
     replies = {}
     source = MirrorSource(upstream)
     with source.session() as session:
         session.trust_env = False  # as the mirror of the boot plane does it
+        session.proxies = {"http": proxy, "https": proxy} if proxy is not None else {}
         for suite in suites:
             url = source.url(f"dists/{suite}/InRelease")
             try:

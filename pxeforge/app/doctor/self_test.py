@@ -16,7 +16,7 @@ import requests
 import tftpy
 
 from pxeforge.app.doctor.finding import Finding, error, note, ok
-from pxeforge.services.image_import import ImportedImage
+from pxeforge.services.image_store import ImportedImage
 
 _TIMEOUT_S: Final = 3
 _LOADERS: Final = ("pxelinux.0", "bootnetx64.efi")

@@ -34,7 +34,9 @@ from pxeforge.servers.datagram import CannotListen, listen_udp
 from pxeforge.servers.pxe_probe import SeenAnswer, probe_wire
 from pxeforge.services import profiles
 from pxeforge.services.context import Addresses, Context
-from pxeforge.services.image_import import CATALOGUE, ImportProblem, apt_mirror, list_images
+from pxeforge.services.image_catalogue import CATALOGUE
+from pxeforge.services.image_store import ImportProblem, list_images
+from pxeforge.services.mirror_source import apt_mirror
 from pxeforge.store.database import Database
 
 
@@ -121,6 +123,12 @@ class World:
         found.append(
             WantedPort(purpose="admin plane", protocol="tcp", port=port, address=address, setting="admin_listen")
         )
+        if settings.metrics_address is not None:
+            address, port = settings.metrics_address
+            wanted = WantedPort(
+                purpose="metrics", protocol="tcp", port=port, address=address, setting="metrics_listen"
+            )  # fmt: skip
+            found.append(wanted)
         return tuple(found)
 
     @cached_property
@@ -188,14 +196,19 @@ class World:
 
     # ------------------------------------------------------------------ around, and the server that runs
 
-    def mirror(self) -> tuple[str | None, dict[str, str]]:
+    def mirror(self) -> tuple[str | None, dict[str, str] | None]:
         """The upstream and what it says to the suites of our images, or to the newest we could import."""
+        table = self.settings.mirrors.get("debian")
         try:
-            upstream = (self.settings.mirror or apt_mirror().base_url).rstrip("/")
+            upstream = (table.url if table else self.settings.mirror or apt_mirror().base_url).rstrip("/")
         except ImportProblem:
             return None, {}
-        suites = sorted({image.suite for image in list_images(self.data_dir)}) or [next(iter(CATALOGUE.values())).suite]
-        return upstream, outside_checks.ask_mirror(upstream, suites)
+        if self.settings.mirror_offline:
+            return upstream, None
+        of_debian = [image for image in list_images(self.data_dir) if image.distribution in (None, "debian")]
+        suites = sorted({image.suite for image in of_debian}) or [next(iter(CATALOGUE.values())).suite]
+        proxy = (table and table.proxy) or self.settings.mirror_proxy
+        return upstream, outside_checks.ask_mirror(upstream, suites, proxy)
 
     def certificate(self) -> outside_checks.Certificate | None:
         return outside_checks.read_certificate(self.data_dir / "tls" / "server.crt")
