@@ -65,6 +65,7 @@ def test_what_cpio_makes_is_read(tmp_path: Path) -> None:
         gzip.compress(member("var/lib/dpkg/info/a.templates", b"x" * 100)[:150]),
         gzip.compress(b"070701" + b"zzzzzzzz" * 13), gzip.compress(b"070701" + b"FFFFFFFF" * 13),
     ],
+    ids=["nothing", "text", "cut", "no archive", "a cut head", "a cut file", "no number", "a huge number"],
 )  # fmt: skip
 def test_a_damaged_initrd_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "initrd.gz").write_bytes(content)
