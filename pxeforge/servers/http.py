@@ -32,6 +32,7 @@ import structlog
 from pxeforge.protocol.http import HEAD_END, BadRequest, Request, parse_request, response_head
 from pxeforge.servers.http_admission import Admission, Turn
 from pxeforge.servers.http_reply import DEFER, MOST_TRIES, Application, Feed, FilePart, Reply, ask, environment
+from pxeforge.servers.loop import look_again
 
 log = structlog.get_logger(__name__)
 _READ_AT_ONCE: Final = 64 * 1024
@@ -216,8 +217,11 @@ class HttpServer:
         self._epoll.register(self._wake, select.EPOLLIN)
         self._accept_more(True)
         next_tick = self._clock() + self._settings.tick_s
+        is_pouring = False
         while not self._stopping:
-            for descriptor, events in self._epoll.poll(self._pause_s(next_tick), 256):
+            ready = look_again(self._epoll, 256) if is_pouring else []
+            is_pouring = False
+            for descriptor, events in ready or self._epoll.poll(self._pause_s(next_tick), 256):
                 if descriptor == self._wake:
                     os.eventfd_read(self._wake)
                     self._woken = False  # before the look: whoever comes after it wakes us again
@@ -226,6 +230,7 @@ class HttpServer:
                     self._accept(self._listener)
                 elif (connection := self._connections.get(descriptor)) is not None:
                     if connection.pouring is not None and events == select.EPOLLOUT:
+                        is_pouring = True
                         self._pour(connection, connection.pouring)
                     else:
                         self._guarded(self._ready, connection, events)

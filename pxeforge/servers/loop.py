@@ -15,14 +15,30 @@ log = structlog.get_logger(__name__)
 _NO_TICK_S: Final = 60.0
 _AFTER_FAILURE_S: Final = 0.5
 _MOST_PER_ROUND: Final = 256
+_GLANCES: Final = 30
+
+
+def look_again(epoll: select.epoll, most: int) -> list[tuple[int, int]]:
+    """What becomes ready within a few glances, the processor left to others between them; empty: sleep now.
+
+    Between packets that come every few microseconds, falling asleep and being woken costs more than the packets do. It
+    is some 30 microseconds of processor time before each sleep, for those who had something to do a moment ago.
+    """
+    for _ in range(_GLANCES):
+        if events := epoll.poll(0, most):
+            return events
+        os.sched_yield()
+    return []
 
 
 class Loop:
     """A handler that raises is logged and has lost its packet; the loop goes on. stop() may come from any thread."""
 
-    def __init__(self, name: str, *, tick: Callable[[], float | None] | None = None) -> None:
-        """`tick` is called at least once per round and returns in how many seconds it wants to be called again."""
-        self._name, self._tick = name, tick
+    def __init__(self, name: str, *, tick: Callable[[], float | None] | None = None, is_eager: bool = False) -> None:
+        """`tick` is called at least once per round and returns in how many seconds it wants to be called again.
+        `is_eager`: after a round that brought something, looks again a few times before it sleeps (see look_again()).
+        """
+        self._name, self._tick, self._is_eager = name, tick, is_eager
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -48,8 +64,13 @@ class Loop:
 
     def run(self) -> None:
         """Returns after stop()."""
+        is_busy = False
         while not self._stopping.is_set():
-            for descriptor, _ in self._epoll.poll(self._pause_s(), _MOST_PER_ROUND):
+            pause_s = self._pause_s()
+            events = look_again(self._epoll, _MOST_PER_ROUND) if is_busy else []
+            events = events or self._epoll.poll(pause_s, _MOST_PER_ROUND)
+            is_busy = self._is_eager and bool(events)
+            for descriptor, _ in events:
                 # A handler may have removed a socket that was readable in the same round; if a new one has its number
                 # already, that one is asked for nothing.
                 handler = self._handlers.get(descriptor)

@@ -112,7 +112,7 @@ class TftpServer:
         self._largest_blksize_for = largest_blksize_for
         self._gate, self._log = FloodGate(settings.requests_per_s, settings.burst), PacedLog(log)
         self._sharer, self._requests = Sharer(helpers), requests
-        self._loop = Loop("tftp", tick=self._sweep)
+        self._loop = Loop("tftp", tick=self._sweep, is_eager=True)
         self._listening: list[socket.socket] = []
         self._transfers: dict[Endpoint, _Transfer] = {}  # by client endpoint
         self._per_client: Counter[str] = Counter()
