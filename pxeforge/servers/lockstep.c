@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HEADER = 4, AHEAD = 65536, LONGEST = 512 };
+enum { HEADER = 4, AHEAD = 16384, MOST = 65464, LONGEST = 512 }; /* a room that starts at once is a thousand transfers */
 
 typedef struct {
     PyObject_HEAD
@@ -25,13 +25,13 @@ typedef struct {
     unsigned long long sent;  /* the last block sent, counted from 1 without wrapping; 0: Python is not in lockstep */
     unsigned char *buffer;    /* room for a header, then bytes of the file from ahead_at on */
     unsigned long long ahead_at;
-    size_t ahead;
+    size_t ahead, room;
     PyObject *other;
 } Lockstep;
 
 static int read_ahead(Lockstep *self, unsigned long long offset, size_t wanted) {
     if (offset >= self->ahead_at && offset + wanted <= self->ahead_at + self->ahead) return 1;
-    ssize_t got = pread(self->file, self->buffer + HEADER, AHEAD, (off_t)offset);
+    ssize_t got = pread(self->file, self->buffer + HEADER, self->room, (off_t)offset);
     self->ahead_at = offset, self->ahead = got > 0 ? (size_t)got : 0;
     return self->ahead >= wanted;
 }
@@ -71,14 +71,15 @@ static PyObject *make(PyTypeObject *type, PyObject *words, PyObject *named) {
     unsigned long long size;
     PyObject *other;
     if (!PyArg_ParseTupleAndKeywords(words, named, "iiKIO", names, &udp, &file, &size, &blksize, &other)) return NULL;
-    if (blksize < 8 || blksize > AHEAD - HEADER) {
+    if (blksize < 8 || blksize > MOST) {
         PyErr_SetString(PyExc_ValueError, "blksize must be 8 to 65464 (RFC 2348)");
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Lockstep *self = (Lockstep *)allocate(type, 0);
     if (self == NULL) return NULL;
-    self->buffer = malloc(HEADER + AHEAD);
+    self->room = blksize > AHEAD ? blksize : AHEAD;
+    self->buffer = malloc(HEADER + self->room);
     if (self->buffer == NULL) {
         Py_DECREF(self);
         return PyErr_NoMemory();

@@ -315,6 +315,7 @@ class TftpServer:
         self._send(transfer, transfer.download.received(data, transfer.download.peer, now))
         if transfer.short_way is not None:
             transfer.short_way.is_out(transfer.download.lone_block)
+            transfer.source.forget()
 
     def _long_way(self, transfer: _Transfer) -> Callable[[], None]:
         """Called for every block: its names are looked up once."""

@@ -46,6 +46,11 @@ class Source:
             self._ahead_at, start = offset, 0
         return self._ahead[start : start + length]
 
+    def forget(self) -> None:
+        """Gives back what was read ahead: somebody else reads the file now."""
+        if self._file is not None:
+            self._ahead_at, self._ahead = 0, b""
+
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)
