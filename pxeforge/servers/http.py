@@ -65,7 +65,7 @@ class HttpSettings:
     slow_after_s: float = 10.0
     dead_bytes_s: float = 1024.0  # whoever is slower for dead_after_s is cut off
     dead_after_s: float = 60.0
-    quick_threads: int = 8
+    quick_threads: int = 4
     slow_threads: int = 32
     tick_s: float = 1.0  # how exact all these times are
 

@@ -247,8 +247,9 @@ class TftpServer:
         except OSError:
             source.close()
             raise
+        ahead = {"ahead_bytes": 0} if Lockstep is not None and source.descriptor is not None else {}
         download = Download(
-            request, received.peer, size=source.size, read=source.read, limits=self._limits(udp, peer_ip)
+            request, received.peer, size=source.size, read=source.read, limits=self._limits(udp, peer_ip), **ahead
         )
         now = self._clock()
         transfer = _Transfer(

@@ -26,7 +26,7 @@ _WRAP: Final = 0x10000
 _DATA: Final = int(Opcode.DATA) << 16
 _TWO_WORDS: Final = struct.Struct("!HH")
 _ACK_OPCODE: Final = int(Opcode.ACK).to_bytes(2, "big")
-_AHEAD_BYTES: Final = 1 << 15  # of a file sent in lockstep this much is cut into packets at once
+_AHEAD_BYTES: Final = 1 << 15
 _LONGEST_WAIT_S: Final = 8.0
 _QUICK_WAIT_S: Final = 0.2
 
@@ -125,13 +125,15 @@ class Download:
     """
 
     def __init__(
-        self, request: Request, peer: Endpoint, *, size: int, read: Read, limits: Limits | None = None
-    ) -> None:
+        self, request: Request, peer: Endpoint, *, size: int, read: Read, limits: Limits | None = None,
+        ahead_bytes: int = _AHEAD_BYTES,
+    ) -> None:  # fmt: skip
+        """`ahead_bytes`: how much of a file sent in lockstep is cut into packets at once."""
         self.peer, self.size, self._read = peer, size, read
         self.outcome: Outcome | None = None
         self.problem: str | None = None  # for people; None where all is well
         self.deadline: float | None = None  # in the clock given to start()
-        self._limits = limits or Limits()
+        self._limits, self._ahead_bytes = limits or Limits(), ahead_bytes
         self.agreed = negotiate(request.options, size, self._limits)
         self._blksize, self._windowsize = self.agreed.blksize, self.agreed.windowsize
         self._last_block = size // self._blksize + 1  # a shorter, maybe empty block ends the file
@@ -294,7 +296,7 @@ class Download:
 
     def _lone_block(self) -> bytes:
         """The packet after the last block acknowledged; those behind it are kept ready for next_packet()."""
-        packets = self._packets(max(_AHEAD_BYTES // self._blksize, 1))
+        packets = self._packets(max(self._ahead_bytes // self._blksize, 1))
         self._ready = iter(packets[1:])
         self._sent = self._acked + 1
         self._awaited = _ACK_OPCODE + packets[0][2:4]
