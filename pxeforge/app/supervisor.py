@@ -35,7 +35,7 @@ _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 15.0
 _ADDRESSES_EVERY_S = 5.0
 _BACKOFF_S = (0.5, 1, 2, 5, 10, 30)
-# glibc gives each thread a heap of its own, which it never gives back. Ours take turns at the interpreter: one is enough.
+# glibc gives each thread a heap of its own, never to be given back. Ours take turns at the interpreter: one will do.
 _MEMORY = {"MALLOC_ARENA_MAX": "1"}
 _HANDOVER_VARIABLE = "PXEFORGE_HANDOVER"
 log = structlog.get_logger()
