@@ -22,7 +22,7 @@ from pxeforge.protocol.flood import FloodGate
 from pxeforge.protocol.tftp.names import BadName, normalise
 from pxeforge.protocol.tftp.netascii import to_netascii
 from pxeforge.protocol.tftp.packet import Error, ErrorCode, Opcode, Request, encode, parse
-from pxeforge.protocol.tftp.transfer import Datagram, Download, Endpoint, Limits, Outcome, Outgoing
+from pxeforge.protocol.tftp.transfer import AHEAD_BYTES, Datagram, Download, Endpoint, Limits, Outcome, Outgoing
 from pxeforge.servers.datagram import Received, listen_udp, make_room, receive
 from pxeforge.servers.desk import BootDesk
 from pxeforge.servers.loop import Loop
@@ -247,10 +247,11 @@ class TftpServer:
         except OSError:
             source.close()
             raise
-        ahead = {"ahead_bytes": 0} if Lockstep is not None and source.descriptor is not None else {}
+        reads_itself = Lockstep is not None and source.descriptor is not None
         download = Download(
-            request, received.peer, size=source.size, read=source.read, limits=self._limits(udp, peer_ip), **ahead
-        )
+            request, received.peer, size=source.size, read=source.read, limits=self._limits(udp, peer_ip),
+            ahead_bytes=0 if reads_itself else AHEAD_BYTES,
+        )  # fmt: skip
         now = self._clock()
         transfer = _Transfer(
             request=request, name=name, download=download, source=source, udp=udp, strangers=strangers,

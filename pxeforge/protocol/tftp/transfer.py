@@ -26,7 +26,7 @@ _WRAP: Final = 0x10000
 _DATA: Final = int(Opcode.DATA) << 16
 _TWO_WORDS: Final = struct.Struct("!HH")
 _ACK_OPCODE: Final = int(Opcode.ACK).to_bytes(2, "big")
-_AHEAD_BYTES: Final = 1 << 15
+AHEAD_BYTES: Final = 1 << 15
 _LONGEST_WAIT_S: Final = 8.0
 _QUICK_WAIT_S: Final = 0.2
 
@@ -126,7 +126,7 @@ class Download:
 
     def __init__(
         self, request: Request, peer: Endpoint, *, size: int, read: Read, limits: Limits | None = None,
-        ahead_bytes: int = _AHEAD_BYTES,
+        ahead_bytes: int = AHEAD_BYTES,
     ) -> None:  # fmt: skip
         """`ahead_bytes`: how much of a file sent in lockstep is cut into packets at once."""
         self.peer, self.size, self._read = peer, size, read
