@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +54,22 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ctx(tmp_path: Path, clock: Clock, fresh_database: Path) -> Context:
+def ctx(tmp_path: Path, clock: Clock, fresh_database: Path) -> Iterator[Context]:
     for name in ("images", "cache", "logs", "tls", "agent"):
         (tmp_path / name).mkdir()
     (tmp_path / "tls" / "server.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     (tmp_path / "agent" / "pxeforge-agent.pyz").write_bytes(b"agent")
     shutil.copy(fresh_database, tmp_path / "pxeforge.db")
-    return Context(
-        database=Database(tmp_path / "pxeforge.db"),
+    database = Database(tmp_path / "pxeforge.db")
+    yield Context(
+        database=database,
         data_dir=tmp_path,
         addresses=Addresses(boot_address="192.0.2.1"),
         master_key=load_master_key(tmp_path),
         operator_dir=tmp_path / "etc",
         clock=clock,
     )
+    database.close()
 
 
 def write_image(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -120,16 +120,19 @@ def _wait_ready(children: list[Child], stop: threading.Event) -> int | None:
     """None when all are up; otherwise the exit code (the child that failed has said why)."""
     deadline = time.monotonic() + _START_LIMIT_S
     waiting = {child.ready: child for child in children}
-    while waiting and not stop.is_set():
-        readable, _, _ = select.select(list(waiting), [], [], 0.2)
-        for descriptor in readable:
-            child = waiting.pop(descriptor)
-            if not os.read(descriptor, 1):
-                return child.process.wait(_STOP_LIMIT_S) or 1
-        if time.monotonic() > deadline:
-            names = ", ".join(child.name for child in waiting.values())
-            log.error("start took too long", listeners=names)
-            return 1
+    with selectors.DefaultSelector() as words:
+        for descriptor in waiting:
+            words.register(descriptor, selectors.EVENT_READ)
+        while waiting and not stop.is_set():
+            for key, _ in words.select(0.2):
+                words.unregister(key.fd)
+                child = waiting.pop(key.fd)
+                if not os.read(key.fd, 1):
+                    return child.process.wait(_STOP_LIMIT_S) or 1
+            if time.monotonic() > deadline:
+                names = ", ".join(child.name for child in waiting.values())
+                log.error("start took too long", listeners=names)
+                return 1
     return 0 if stop.is_set() else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import secrets
-import select
+import selectors
 import socket
 import struct
 import time
@@ -131,13 +131,15 @@ def probe_wire(interface: str, timeout_s: float, guises: Collection[Guise] = tup
     mac = home.mac or MacAddress(b"\x02" + secrets.token_bytes(5))
     questions = {secrets.randbits(32): guise for guise in guises}
     found: dict[tuple[str, int, IPv4Address], SeenAnswer] = {}
-    with _packet_socket(interface) as packets, _sender(interface) as udp:
+    with _packet_socket(interface) as packets, _sender(interface) as udp, selectors.DefaultSelector() as arrivals:
+        for each in (packets, udp):
+            arrivals.register(each, selectors.EVENT_READ)
         started, rounds = time.monotonic(), 0
         while (passed := time.monotonic() - started) < timeout_s:
             if rounds < _ROUNDS and passed >= rounds * timeout_s / (_ROUNDS + 1):
                 _ask(udp, questions, mac, home, int(passed), list(found.values()))
                 rounds += 1
-            select.select([packets, udp], [], [], min(0.1, timeout_s - passed))
+            arrivals.select(min(0.1, timeout_s - passed))
             for data, source, port in (*_from_packets(packets), *_from_udp(udp)):
                 answer = answer_in(data, source, port, questions)
                 if answer is None:

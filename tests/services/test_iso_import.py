@@ -30,6 +30,7 @@ from pxeforge.services.import_progress import ImportStage, Progress
 from pxeforge.services.iso_import import import_isos
 from pxeforge.services.media_checks import Trust
 from tests.services import small_media
+from tests.services.fake_repository import until as wait_for
 from tests.services.small_media import INITRD, KERNEL, make_iso, small_rpm
 
 pytestmark = pytest.mark.skipif(not small_media.HAS_XORRISO, reason="needs xorriso")
@@ -336,7 +337,9 @@ def test_after_kill_9_nothing_is_half_and_the_next_import_works(rocky_iso: Path,
     child.wait()
     child.stdout.close()
     assert list_images(data) == []
-    assert len(sweep_incoming(data)) == 1
+    swept: list[Path] = []
+    wait_for(lambda: bool(swept.extend(sweep_incoming(data)) or swept))
+    assert len(swept) == 1
     assert verify_image(bring(data, "rocky-9", rocky_iso).path) == []
 
 
