@@ -79,7 +79,6 @@ def test_a_uefi_machine_has_flash_of_its_own_and_no_option_rom(tmp_path: Path) -
     assert "readonly=on" in option(command, "-drive", "OVMF_CODE")
     assert option(command, "-drive", "n1.vars").endswith("n1.vars")
     assert option(command, "-device", "virtio-net-pci").endswith(",romfile=")
-    assert "-fw_cfg" not in command
     assert not [word for word in machine(tmp_path).command() if "pflash" in word or "romfile" in word]
 
 
@@ -111,6 +110,12 @@ def test_a_machine_for_http_boot_has_no_pxe(tmp_path: Path) -> None:
     command = machine(tmp_path, firmware=Firmware.HTTP_X64).command()
     for version in (4, 6):
         assert option(command, "-fw_cfg", f"IPv{version}") == f"name=opt/org.tianocore/IPv{version}PXESupport,string=no"
+
+
+def test_a_machine_that_boots_by_pxe_does_not_wait_for_ipv6(tmp_path: Path) -> None:
+    words = " ".join(machine(tmp_path, firmware=Firmware.UEFI_X64).command())
+    assert "name=opt/org.tianocore/IPv6PXESupport,string=no" in words
+    assert "IPv4PXESupport" not in words
 
 
 def test_a_disk_is_sparse_and_empty(tmp_path: Path) -> None:
