@@ -13,7 +13,7 @@ export PXEFORGE_LAB_UDEBS ?= $(abspath $(wildcard ../shared/lab/udebs))
 
 setup: .setup-done
 
-.setup-done: setup.cfg setup.py pyproject.toml .ci/system-packages pxeforge/servers/lockstep.c
+.setup-done: setup.cfg setup.py pyproject.toml .ci/system-packages pxeforge/servers/lockstep.c pxeforge/servers/pour.c
 	bash .ci/system-packages
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'

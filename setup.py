@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: asset folders go into the wheel; the one piece of C is left out without a compiler."""
+"""What setup.cfg cannot say: asset folders go into the wheel; the two pieces of C are left out without a compiler."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ PRESENT = [kind for kind in ASSETS if Path(kind).is_dir()]
 
 setup(
     ext_modules=[
-        Extension("pxeforge.servers.lockstep", ["pxeforge/servers/lockstep.c"], py_limited_api=True, optional=True)
+        Extension(f"pxeforge.servers.{name}", [f"pxeforge/servers/{name}.c"], py_limited_api=True, optional=True)
+        for name in ("lockstep", "pour")
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
     packages=[*find_packages(include=["pxeforge", "pxeforge.*"]), *(f"pxeforge._assets.{kind}" for kind in PRESENT)],

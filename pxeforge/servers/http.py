@@ -32,12 +32,18 @@ import structlog
 from pxeforge.protocol.http import HEAD_END, BadRequest, Request, parse_request, response_head
 from pxeforge.servers.http_admission import Admission, Turn
 from pxeforge.servers.http_reply import DEFER, MOST_TRIES, Application, Feed, FilePart, Reply, ask, environment
-from pxeforge.servers.loop import look_again
+from pxeforge.servers.loop import GLANCES
+
+try:
+    from pxeforge.servers.pour import Pour
+except ImportError:  # it could not be compiled: slower, and otherwise the same
+    from pxeforge.servers.pouring import Pour  # type: ignore[assignment]
 
 log = structlog.get_logger(__name__)
 _READ_AT_ONCE: Final = 64 * 1024
 _SEND_AT_ONCE: Final = 2 << 20
 _SENDS_AT_ONCE: Final = 4
+_POUR_S: Final = 0.1  # how long files may flow before a signal is heard
 _BACKLOG: Final = 4096
 _GROWTH_S: Final = 0.02  # how often is looked whether a file that is being fetched has grown
 _UEFI: Final = "UefiHttpBoot"
@@ -182,6 +188,7 @@ class HttpServer:
         self._admission: Admission[_Connection] = Admission(self._settings.places)
         self._admitted: list[_Connection] = []  # their turn has come in this round of the loop
         self._epoll = select.epoll()
+        self._pour = Pour(self._epoll.fileno(), _SEND_AT_ONCE, GLANCES)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections: dict[int, _Connection] = {}
         self._starved: list[_Connection] = []  # they wait for a file to grow
@@ -217,10 +224,10 @@ class HttpServer:
         self._epoll.register(self._wake, select.EPOLLIN)
         self._accept_more(True)
         next_tick = self._clock() + self._settings.tick_s
-        is_pouring = False
+        is_pouring = False  # a file flowed in the last round
         while not self._stopping:
-            ready = look_again(self._epoll, 256) if is_pouring else []
-            is_pouring = False
+            ready = self._pour.run(min(_POUR_S, self._pause_s(next_tick))) if is_pouring else []
+            is_pouring = bool(ready)
             for descriptor, events in ready or self._epoll.poll(self._pause_s(next_tick), 256):
                 if descriptor == self._wake:
                     os.eventfd_read(self._wake)
@@ -229,11 +236,12 @@ class HttpServer:
                 elif descriptor == self._listener.fileno():
                     self._accept(self._listener)
                 elif (connection := self._connections.get(descriptor)) is not None:
-                    if connection.pouring is not None and events == select.EPOLLOUT:
-                        is_pouring = True
-                        self._pour(connection, connection.pouring)
-                    else:
-                        self._guarded(self._ready, connection, events)
+                    if connection.pouring is not None:
+                        if not ready and events == select.EPOLLOUT:
+                            is_pouring = True
+                            continue
+                        self._end_pouring(connection, connection.pouring)
+                    self._guarded(self._ready, connection, events)
             self._take_replies()  # the instant ones among them wake nobody
             self._feed_starved()
             if self._clock() >= next_tick:
@@ -338,6 +346,8 @@ class HttpServer:
         if connection.state is _State.CLOSED:
             return
         self._forget_body(connection)
+        if connection.pouring is not None:
+            self._end_pouring(connection, connection.pouring)
         if connection.state is _State.SENDING:
             self.counters["broken"] += 1
             self.counters["bytes"] += connection.sent
@@ -560,25 +570,20 @@ class HttpServer:
             if after is _After.FULL:
                 break
         if isinstance(reply.body, FilePart) and reply.body.arrived is None and not connection.out:
-            connection.pouring = reply.body
+            body, connection.pouring = reply.body, reply.body
+            self._pour.add(connection.sock.fileno(), body.stream.fileno(), body.offset, body.length)
         self._listen_for(connection, select.EPOLLOUT)
 
-    def _pour(self, connection: _Connection, body: FilePart) -> None:
-        """What nearly all of _send() comes to, on the shortest way: the next piece of a file."""
-        try:
-            sent = os.sendfile(
-                connection.sock.fileno(), body.stream.fileno(), body.offset, min(body.length, _SEND_AT_ONCE)
-            )
-        except BlockingIOError:
-            return
-        except OSError:
-            self._close(connection)
-            return
-        body.offset, body.length = body.offset + sent, body.length - sent
-        connection.sent += sent
-        if not sent or not body.length:  # trouble, or the end
-            connection.pouring = None
-            self._guarded(self._send, connection)
+    def _settle(self, connection: _Connection, body: FilePart) -> None:
+        """What flowed since the last look."""
+        offset, length = self._pour.left(connection.sock.fileno())
+        connection.sent += offset - body.offset
+        body.offset, body.length = offset, length
+
+    def _end_pouring(self, connection: _Connection, body: FilePart) -> None:
+        self._settle(connection, body)
+        self._pour.take(connection.sock.fileno())
+        connection.pouring = None
 
     def _send_some(self, connection: _Connection, reply: Reply) -> _After:
         """One piece of the answer. Raises BlockingIOError and OSError."""
@@ -641,6 +646,8 @@ class HttpServer:
         passed, minute = now - connection.mark_at, now - connection.minute_at
         if passed < settings.slow_after_s and minute < settings.dead_after_s:
             return
+        if connection.pouring is not None:
+            self._settle(connection, connection.pouring)
         arrived = connection.sent - _unacknowledged(connection.sock)
         if passed >= settings.slow_after_s:
             slow = arrived - connection.mark_bytes < settings.slow_bytes_s * passed

@@ -21,11 +21,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pxeforge.servers import http as http_module
+from pxeforge.servers import pouring
 from pxeforge.servers.http import HttpServer, HttpSettings, listen_shared, listen_tcp
 from pxeforge.servers.http_reply import DEFER, MOST_TRIES
 
 CONTENT = random.Random(3).randbytes(3_000_000)
 LIMIT_S = 30
+
+
+@pytest.fixture(autouse=True, params=["compiled", "in Python"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything holds with and without what is compiled."""
+    if request.param == "in Python":
+        monkeypatch.setattr(http_module, "Pour", pouring.Pour)
+    elif http_module.Pour is pouring.Pour:
+        pytest.skip("no C compiler when pxeforge was installed")
 
 
 @dataclass
