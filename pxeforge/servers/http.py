@@ -32,7 +32,6 @@ import structlog
 from pxeforge.protocol.http import HEAD_END, BadRequest, Request, parse_request, response_head
 from pxeforge.servers.http_admission import Admission, Turn
 from pxeforge.servers.http_reply import DEFER, MOST_TRIES, Application, Feed, FilePart, Reply, ask, environment
-from pxeforge.servers.loop import GLANCES
 
 try:
     from pxeforge.servers.pour import Pour
@@ -188,7 +187,7 @@ class HttpServer:
         self._admission: Admission[_Connection] = Admission(self._settings.places)
         self._admitted: list[_Connection] = []  # their turn has come in this round of the loop
         self._epoll = select.epoll()
-        self._pour = Pour(self._epoll.fileno(), _SEND_AT_ONCE, GLANCES)
+        self._pour = Pour(self._epoll.fileno(), _SEND_AT_ONCE)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections: dict[int, _Connection] = {}
         self._starved: list[_Connection] = []  # they wait for a file to grow
@@ -476,8 +475,11 @@ class HttpServer:
         if condition.exception() is None and job.tries < MOST_TRIES:
             job.jobs.put(job)
             return
-        log.error("an answer was given up", path=job.request.path, reason=str(condition.exception() or "no agreement"))
-        self._tell(job.connection, _text(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed: see its log\n"))
+        log.error("an answer was put off", path=job.request.path, reason=str(condition.exception() or "no agreement"))
+        # A full disk, or a host that changes faster than it is answered: whoever asks again will get it.
+        later = _text(HTTPStatus.SERVICE_UNAVAILABLE, "the server cannot answer just now: try again\n")
+        later.headers.append(("Retry-After", str(random.randint(*self._settings.retry_s))))  # noqa: S311
+        self._tell(job.connection, later)
 
     def _tell(self, connection: _Connection, reply: Reply | None) -> None:
         self._done.append((connection, reply))

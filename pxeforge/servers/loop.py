@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 _NO_TICK_S: Final = 60.0
 _AFTER_FAILURE_S: Final = 0.5
 _MOST_PER_ROUND: Final = 256
-GLANCES: Final = 30  # looks in vain before a busy loop sleeps
+_GLANCES: Final = 30
 
 
 def look_again(epoll: select.epoll, most: int) -> list[tuple[int, int]]:
@@ -24,7 +24,7 @@ def look_again(epoll: select.epoll, most: int) -> list[tuple[int, int]]:
     Between packets that come every few microseconds, falling asleep and being woken costs more than the packets do. It
     is some 30 microseconds of processor time before each sleep, for those who had something to do a moment ago.
     """
-    for _ in range(GLANCES):
+    for _ in range(_GLANCES):
         if events := epoll.poll(0, most):
             return events
         os.sched_yield()

@@ -2,18 +2,16 @@
  *
  * A Pour knows, by socket, which part of which file is left to send. run() looks at the loop's epoll: a socket of its
  * own that can only be written to gets its next piece by sendfile(2). It goes on so until something else happened (other
- * sockets, a part that is sent, an error), which it returns as epoll does; or until nothing happened for some glances,
- * the processor left to others between them, or the time is over, with an empty list. Errors and ends are Python's:
- * what run() could not send is still there for take(). Where this could not be compiled, pouring.py does the same.
+ * sockets, a part that is sent, an error), which it returns as epoll does; or until the time is over, with an empty
+ * list. Errors and ends are Python's: what run() could not send is still there for take(). Where this could not be
+ * compiled, pouring.py does the same.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <time.h>
@@ -27,7 +25,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    int epoll, glances;
+    int epoll;
     size_t most; /* bytes of one socket before the next one has its turn */
     Part *parts; /* by descriptor of the socket */
     int room;
@@ -54,19 +52,14 @@ static double now(void) {
 }
 
 static int pour_until(Pour *self, struct epoll_event *events, double end) {
-    for (int glance = 0; glance < self->glances && now() < end;) {
-        int count = epoll_wait(self->epoll, events, EVENTS, 0), others = 0;
-        if (count <= 0) {
-            glance++;
-            sched_yield();
-            continue;
-        }
+    for (double left; (left = end - now()) > 0;) {
+        int count = epoll_wait(self->epoll, events, EVENTS, (int)(left * 1000) + 1), others = 0;
+        if (count < 0) return 0; /* a signal: Python looks */
         for (int i = 0; i < count; i++) {
             Part *part = events[i].events == EPOLLOUT ? part_of(self, events[i].data.fd) : NULL;
             if (part == NULL || !pour_piece(part, events[i].data.fd, self->most)) events[others++] = events[i];
         }
         if (others) return others;
-        glance = 0;
     }
     return 0;
 }
@@ -124,17 +117,17 @@ static PyObject *take(Pour *self, PyObject *number) {
 }
 
 static PyObject *make(PyTypeObject *type, PyObject *words, PyObject *named) {
-    static char *names[] = {"epoll", "most", "glances", NULL};
-    int epoll, glances;
+    static char *names[] = {"epoll", "most", NULL};
+    int epoll;
     Py_ssize_t most;
-    if (!PyArg_ParseTupleAndKeywords(words, named, "ini", names, &epoll, &most, &glances)) return NULL;
-    if (most <= 0 || glances <= 0) {
-        PyErr_SetString(PyExc_ValueError, "most and glances must be above 0");
+    if (!PyArg_ParseTupleAndKeywords(words, named, "in", names, &epoll, &most)) return NULL;
+    if (most <= 0) {
+        PyErr_SetString(PyExc_ValueError, "most must be above 0");
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Pour *self = (Pour *)allocate(type, 0);
-    if (self != NULL) self->epoll = epoll, self->most = (size_t)most, self->glances = glances;
+    if (self != NULL) self->epoll = epoll, self->most = (size_t)most;
     return (PyObject *)self;
 }
 
@@ -154,7 +147,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "Pour(epoll, most, glances): descriptor of an epoll, bytes sent to a socket at once, looks in vain."},
+    {Py_tp_doc, "Pour(epoll, most): descriptor of an epoll, bytes sent to a socket before the next one has its turn."},
     {Py_tp_new, make}, {Py_tp_dealloc, forget}, {Py_tp_methods, methods}, {0, NULL},
 };
 static PyType_Spec spec = {"pxeforge.servers.pour.Pour", sizeof(Pour), 0, Py_TPFLAGS_DEFAULT, slots};

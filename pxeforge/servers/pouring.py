@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import time
@@ -14,14 +15,14 @@ class Pour:
     """By socket, which part of which open file is left to send; run() sends while sockets take more.
 
     `epoll`: descriptor of the loop's epoll, on which the sockets are registered for EPOLLOUT. `most`: bytes of one
-    socket before the next one has its turn. `glances`: looks in vain before run() gives up.
+    socket before the next one has its turn.
     """
 
-    def __init__(self, epoll: int, most: int, glances: int) -> None:
-        if most <= 0 or glances <= 0:
-            raise ValueError("most and glances must be above 0")
+    def __init__(self, epoll: int, most: int) -> None:
+        if most <= 0:
+            raise ValueError("most must be above 0")
         self._epoll = select.epoll.fromfd(os.dup(epoll))
-        self._most, self._glances = most, glances
+        self._most = most
         self._parts: dict[int, tuple[int, int, int]] = {}  # by socket: file, offset, length
 
     def add(self, socket: int, file: int, offset: int, length: int, /) -> None:
@@ -40,18 +41,13 @@ class Pour:
 
     def run(self, limit_s: float, /) -> list[tuple[int, int]]:
         """Sends for so many seconds at most. Returns what else happened (other sockets, errors, parts that are sent),
-        as epoll does; empty: nothing for some glances, or the time is over.
+        as epoll does; empty: the time is over.
         """
-        end, glance = time.monotonic() + limit_s, 0
-        while glance < self._glances and time.monotonic() < end:
-            events = self._epoll.poll(0, _EVENTS)
+        end = time.monotonic() + limit_s
+        while (left_s := end - time.monotonic()) > 0:
+            events = self._epoll.poll(math.ceil(left_s * 1000) / 1000, _EVENTS)
             if others := [pair for pair in events if pair[1] != select.EPOLLOUT or not self._pour(pair[0])]:
                 return others
-            if events:
-                glance = 0
-                continue
-            glance += 1
-            os.sched_yield()
         return []
 
     def _pour(self, socket: int) -> bool:

@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, make: Any, count: int) -> None:
         self.epoll = select.epoll()
-        self.pour = make(self.epoll.fileno(), MOST, 3)
+        self.pour = make(self.epoll.fileno(), MOST)
         self.pairs = [socket.socketpair() for _ in range(count)]
         self.read = [bytearray() for _ in range(count)]
         for ours, theirs in self.pairs:
@@ -106,7 +106,7 @@ def test_what_else_happens_is_returned_and_files_flow_on(make: Any, file: int) -
 def test_a_full_socket_is_waited_for_and_what_is_left_is_known(make: Any, file: int) -> None:
     with closing(Wire(make, 1)) as wire:
         wire.pour.add(wire.number(0), file, 0, len(CONTENT))
-        assert wire.pour.run(5.0) == []
+        assert wire.pour.run(0.05) == []
         offset, length = wire.pour.left(wire.number(0))
         assert 0 < offset < len(CONTENT)
         assert offset + length == len(CONTENT)
@@ -140,7 +140,7 @@ def test_nonsense_is_refused(make: Any, words: tuple[int, ...]) -> None:
     with closing(Wire(make, 0)) as wire, pytest.raises(ValueError, match="no such part of a file, or no such socket"):
         wire.pour.add(*words)
     with pytest.raises(ValueError, match="must be above 0"):
-        make(0, 0, 1)
+        make(0, 0)
 
 
 def test_an_unknown_socket_is_a_key_error(make: Any) -> None:
