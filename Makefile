@@ -3,13 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 DIR := .lab
 IF ?=
+# make soak MINUTES=60 SEED=3
+MINUTES ?= 10
+SEED ?= 1
 # make fuzz SECONDS=600 TARGETS="dhcp-server tftp-name"; what was reached is kept in .fuzz for the next time
 SECONDS ?= 60
 TARGETS ?= dhcp-proxy dhcp-server tftp-request tftp-transfer tftp-name syslog-line
 # A mirror that lacks installer packages (udebs) can be filled from this folder; only the lab and its tests use it.
 export PXEFORGE_LAB_UDEBS ?= $(abspath $(wildcard ../shared/lab/udebs))
 
-.PHONY: setup check test e2e lab lab-down serve bench matrix fuzz wheel clean
+.PHONY: setup check test e2e lab lab-down serve bench soak matrix fuzz wheel clean
 
 setup: .setup-done
 
@@ -29,7 +32,7 @@ test: check
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 e2e: setup
-	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -s -rs --timeout=4500 tests/e2e
+	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rs --timeout=4500 --numprocesses 2 --dist loadfile --durations 20 tests/e2e
 
 lab: setup
 	$(BIN)/pxeforge lab show --dir $(DIR)
@@ -44,6 +47,10 @@ serve: setup
 bench: setup
 	bash .ci/system-packages nginx-light kea-dhcp4-server
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.scale
+
+soak: setup
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 matrix: setup
 	bash .ci/system-packages kea-dhcp4-server isc-dhcp-server qemu-system-arm qemu-efi-aarch64
