@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pxeforge.app.settings import Settings
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
 from pxeforge.cli.transport import Refusal
@@ -18,10 +19,11 @@ def db() -> None:
     """The database, its keys and backups; on the computer that holds the data directory."""
 
 
-def _data_dir(session: Any) -> Path:
+def _settings(session: Any) -> Settings:
     if session.server is not None:
         raise Refusal("`pxeforge db` works on files: run it on the server's computer, without --server")
-    return Path(session.settings().data_dir)
+    settings: Settings = session.settings()
+    return settings
 
 
 @db.command()
@@ -35,7 +37,8 @@ def backup(session: Any, file: Path, force: bool) -> None:
     """
     from pxeforge.services import backups
 
-    manifest = backups.backup(_data_dir(session), file, force=force)
+    settings = _settings(session)
+    manifest = backups.backup(settings.data_dir, file, location=settings.location, force=force)
     say(f"backup {file} written: {len(manifest.files)} files, revision {manifest.revision}")
 
 
@@ -50,9 +53,9 @@ def restore(session: Any, file: Path) -> None:
     from pxeforge.app.assembly import open_data_dir
     from pxeforge.services import backups
 
-    data_dir = _data_dir(session)
-    open_data_dir(data_dir)
-    done = backups.restore(data_dir, file)
+    settings = _settings(session)
+    open_data_dir(settings.data_dir)
+    done = backups.restore(settings.data_dir, file, location=settings.location)
     say(f"restored the backup of {moment(done.manifest.created_at)} (pxeforge {done.manifest.version})")
     if done.aside is not None:
         say(f"what was here before is kept in {done.aside}")
@@ -67,9 +70,9 @@ def upgrade(session: Any) -> None:
     from pxeforge.app.assembly import open_data_dir
     from pxeforge.services import backups
 
-    data_dir = _data_dir(session)
-    open_data_dir(data_dir)
-    before, now = backups.upgrade(data_dir)
+    settings = _settings(session)
+    open_data_dir(settings.data_dir)
+    before, now = backups.upgrade(settings.data_dir, settings.location)
     say(f"the database is at revision {now} already" if before == now else f"upgraded from {before or 'none'} to {now}")
 
 
@@ -80,7 +83,8 @@ def check(session: Any, as_json: bool) -> None:
     """Look at database, key, certificate and images; changes nothing. Exit code 1 when something is wrong."""
     from pxeforge.services import backups
 
-    found = backups.check(_data_dir(session))
+    settings = _settings(session)
+    found = backups.check(settings.data_dir, settings.location)
     rows = [{"check": one.check, "ok": one.ok, "seen": one.seen} for one in found]
     if as_json:
         show_json(rows)
@@ -88,6 +92,24 @@ def check(session: Any, as_json: bool) -> None:
         marked = [{**row, "result": "ok" if row["ok"] else "WRONG"} for row in rows]
         show_table(marked, {"CHECK": "check", "RESULT": "result", "SEEN": "seen"}, empty="Nothing was looked at.")
     sys.exit(0 if all(one.ok for one in found) else 1)
+
+
+@db.command()
+@click.option("--to", "target", metavar="URL", required=True, help="The database to move to, an empty one.")
+@click.option("--force", is_flag=True, help="Replace the rows that are there.")
+@click.pass_obj
+def copy(session: Any, target: str, force: bool) -> None:
+    """Copy all rows into another database, to move to it; refused while a server runs.
+
+    Everything else stays in the data directory. Afterwards set `database` (or PXEFORGE_DATABASE) to URL.
+    """
+    from pxeforge.app.assembly import open_data_dir
+    from pxeforge.services import backups
+
+    settings = _settings(session)
+    open_data_dir(settings.data_dir)
+    rows, location = backups.copy(settings.data_dir, settings.location, target, force=force)
+    say(f"{rows} rows copied to {location}; set `database` in pxeforge.toml to its URL before the next start")
 
 
 COMMANDS = (db,)

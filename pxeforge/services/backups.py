@@ -27,24 +27,28 @@ from sqlalchemy import select
 
 import pxeforge
 from pxeforge.domain.lifecycle import HostState
-from pxeforge.services import installs, sessions
+from pxeforge.services import install_ends, row_checks, sessions
 from pxeforge.services.context import Addresses, Context, load_master_key
 from pxeforge.services.events import record
 from pxeforge.services.image_store import ImportProblem, load_image
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from pxeforge.store import swap
 from pxeforge.store.database import Database, StoreUnavailable
-from pxeforge.store.revisions import faults_of, known_revisions, open_read_only, revision_of
+from pxeforge.store.location import FILE_NAME, BadLocation, Location, in_folder, parse
+from pxeforge.store.revisions import copy_file, faults_of, known_revisions, open_read_only, revision_of
 from pxeforge.store.tables import Host
 
 FORMAT: Final = 1
-_DATABASE: Final = "pxeforge.db"
+_DATABASE: Final = FILE_NAME
 _KEY: Final = "secret.key"
 _MANIFEST: Final = "manifest.json"
 _LOCK: Final = "serve.lock"
 _ASIDE: Final = ".before-restore-"
 _STAGE: Final = ".restore-"
 _COPY: Final = ".backup-"
+_HALF: Final = "one was killed half-way: the next command or start ends it"
+_SECRETS: Final = "SELECT name, ciphertext FROM secrets ORDER BY name"
+_MOST_SEEN: Final = 10
 _MEMBER = re.compile(r"pxeforge\.db|secret\.key|addresses\.json|tls/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHUNK: Final = 1 << 20
 _LARGEST_MANIFEST: Final = 1 << 20
@@ -88,13 +92,18 @@ class Finding:
 # ---------------------------------------------------------------------------------------------- backup
 
 
-def backup(data_dir: Path, target: Path, *, force: bool = False, now: float | None = None) -> Manifest:
-    """Writes one file (mode 0600) whole or not at all; a server may run. Raises Problem.
+def backup(
+    data_dir: Path, target: Path, *, location: Location | None = None, force: bool = False, now: float | None = None
+) -> Manifest:
+    """Writes one file (mode 0600) whole or not at all; a server may run. Raises Problem, StoreUnavailable.
 
-    Images, caches and logs are not in it: images can be imported again.
+    `location`: where the database is, if not in the folder. It is a SQLite file in the backup in any case: a backup
+    can be restored to either kind. Images, caches and logs are not in it: images can be imported again.
     """
-    _must_be_here(data_dir)
+    location = location or in_folder(data_dir)
+    _must_be_here(data_dir, location)
     swap.finish(data_dir)
+    load_restored(data_dir, location)
     if target.is_dir():
         raise Problem(f"{target} is a folder: name a file in it")
     if target.exists() and not force:
@@ -103,7 +112,7 @@ def backup(data_dir: Path, target: Path, *, force: bool = False, now: float | No
     try:
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=_COPY) as folder:
             copy = Path(folder) / _DATABASE
-            _copy_database(data_dir / _DATABASE, copy)
+            _copy_database(location, copy)
             members = {_DATABASE: copy, **{str(path.relative_to(data_dir)): path for path in _beside(data_dir)}}
             manifest = Manifest(
                 format=FORMAT, version=pxeforge.__version__, revision=revision_of(copy) or "",
@@ -127,17 +136,30 @@ def _beside(data_dir: Path) -> list[Path]:
     ]
 
 
-def _copy_database(live: Path, copy: Path) -> None:
-    """One moment of the live database, by SQLite's online backup; refused when it is damaged."""
+def _copy_database(live: Location, copy: Path) -> None:
+    """One moment of the live database, while others write; refused when it is damaged."""
     try:
-        with contextlib.closing(open_read_only(live)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")
+        if live.path is not None:
+            copy_file(live.path, copy)
+        else:
+            with _opened(live) as database:
+                database.copy_to(copy)
+        with contextlib.closing(sqlite3.connect(copy)) as made:
+            made.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as problem:
         raise Problem(f"the database {live} cannot be read ({problem}): run `pxeforge db check`") from None
     faults = faults_of(copy)
     if faults:
         raise Problem(f"the database {live} is damaged ({faults[0]}): restore an earlier backup")
+
+
+@contextlib.contextmanager
+def _opened(location: Location) -> Iterator[Database]:
+    database = Database(location)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def _measured(path: Path) -> _File:
@@ -173,34 +195,77 @@ def _member(name: str, size: int, manifest: Manifest) -> tarfile.TarInfo:
 # ---------------------------------------------------------------------------------------------- restore
 
 
-def restore(data_dir: Path, source: Path, *, now: float | None = None) -> Restored:
-    """Puts a backup in the place of what is here; refused while a server runs. Raises Problem.
+def restore(
+    data_dir: Path, source: Path, *, location: Location | None = None, now: float | None = None
+) -> Restored:  # fmt: skip
+    """Puts a backup in the place of what is here; refused while a server runs. Raises Problem, StoreUnavailable.
 
     Everything is checked, migrated and disarmed aside before the first file is touched. A restore that is killed
-    leaves the old state or (ended by the next command or start) the new one. The folder must exist.
+    leaves the old state or (ended by the next command or start) the new one. The folder must exist. A database that is
+    not a file of this folder gets its new rows last, in one transaction of its own.
     """
     at = time.time() if now is None else now
+    location = location or in_folder(data_dir)
+    is_ours = location == in_folder(data_dir)
     with no_server(data_dir):
         swap.finish(data_dir)
+        load_restored(data_dir, location)
         _sweep(data_dir, _STAGE)
         stage = Path(tempfile.mkdtemp(dir=data_dir, prefix=_STAGE))
         try:
             manifest = _unpack(source, stage)
             disarmed = _make_ready(stage, manifest, at)
+            aside = _free_folder(data_dir, at)
+            if is_ours:
+                _settle(data_dir / _DATABASE)
+            else:
+                (stage / _DATABASE).rename(stage / swap.RESTORED)
+                _keep_rows(location, aside)
             put = sorted(path.name for path in stage.iterdir())
             _give_to_owner(stage, data_dir)
-            _settle(data_dir / _DATABASE)
-            aside = _free_folder(data_dir, at)
         except BaseException:
             shutil.rmtree(stage, ignore_errors=True)
             raise
         # The write-ahead log goes with its database: SQLite would play it into the new one.
-        drop = [f"{_DATABASE}-wal", f"{_DATABASE}-shm", *({"addresses.json", "tls"} - set(put))]
+        logs = [f"{_DATABASE}-wal", f"{_DATABASE}-shm"] if is_ours else []
+        drop = [*logs, *({"addresses.json", "tls"} - set(put))]
         swap.commit(data_dir, stage=stage.name, aside=aside.name, put=put, drop=drop)
         swap.finish(data_dir)
+        load_restored(data_dir, location)
         if not any(aside.iterdir()):
             aside.rmdir()
     return Restored(manifest=manifest, aside=aside if aside.exists() else None, disarmed=disarmed)
+
+
+def load_restored(data_dir: Path, location: Location) -> None:
+    """Ends a restore into a database that is not a file of the folder: its rows, in one transaction.
+
+    Whoever opens that database calls it first. Raises StoreUnavailable; then the next one does it.
+    """
+    restored = data_dir / swap.RESTORED
+    if restored.exists():
+        with _opened(location) as database:
+            database.upgrade()
+            database.replace_by(restored)
+        restored.unlink()
+
+
+def _keep_rows(location: Location, aside: Path) -> None:
+    """What is to be replaced, as a SQLite file; proves before that the database can be written and nobody uses it."""
+    with _opened(location) as database:
+        if database.others():
+            raise Conflict(f"another pxeforge uses the database {location}: stop it first")
+        before = database.revision()
+        if before is not None and before not in known_revisions():
+            raise Conflict(f"the database {location} is of a newer pxeforge (revision {before}): install that one")
+        if before is not None:
+            aside.mkdir(mode=0o700)
+            try:
+                database.copy_to(aside / _DATABASE)
+            except StoreUnavailable:
+                aside.rmdir()
+                raise
+        database.upgrade()
 
 
 def _unpack(source: Path, stage: Path) -> Manifest:
@@ -287,7 +352,7 @@ def _make_ready(stage: Path, manifest: Manifest, now: float) -> tuple[str, ...]:
         ctx = Context(
             database=database, data_dir=stage, addresses=_PROBE, master_key=load_master_key(stage), clock=lambda: now
         )  # fmt: skip
-        _, locked = _try_key(path, ctx.master_key)
+        locked = _locked(database.look_up(_SECRETS), ctx.master_key)
         if locked:
             raise Problem(f"the key in the backup does not open the secret {locked[0]}: use another backup")
         disarmed = _disarm_all(ctx)
@@ -310,7 +375,7 @@ def _disarm_all(ctx: Context) -> tuple[str, ...]:
     with ctx.database.read() as session:
         hosts = session.scalars(select(Host).where(Host.state.in_(waiting))).all()
     for host in hosts:
-        installs.disarm(ctx, host.id, who="restore")
+        install_ends.disarm(ctx, host.id, who="restore")
     return tuple(sorted(host.name or host.id for host in hosts))
 
 
@@ -346,71 +411,115 @@ def _give_to_owner(stage: Path, data_dir: Path) -> None:
 # ---------------------------------------------------------------------------------------------- upgrade, check
 
 
-def upgrade(data_dir: Path) -> tuple[str | None, str]:
+def upgrade(data_dir: Path, location: Location | None = None) -> tuple[str | None, str]:
     """Brings the tables up to this release; (revision before, revision now). Raises Problem, StoreUnavailable."""
+    location = location or in_folder(data_dir)
     swap.finish(data_dir)
-    path, newest = data_dir / _DATABASE, known_revisions()[0]
-    try:
-        before = revision_of(path) if path.exists() else None
-    except sqlite3.Error as problem:
-        raise Problem(f"the database {path} cannot be read ({problem}): restore a backup") from None
-    if before is not None and before not in known_revisions():
-        raise Conflict(f"the database {path} was made by a newer pxeforge (revision {before}): install that release")
-    if before != newest:
-        with no_server(data_dir):
-            database = Database(path)
-            try:
+    load_restored(data_dir, location)
+    newest = known_revisions()[0]
+    with _opened(location) as database:
+        try:
+            before = database.revision()
+        except StoreUnavailable as problem:
+            if location.path is None:
+                raise
+            raise Problem(f"{problem}; restore a backup") from None
+        if before is not None and before not in known_revisions():
+            raise Conflict(
+                f"the database {location} was made by a newer pxeforge (revision {before}): install that release"
+            )
+        if before != newest:
+            with no_server(data_dir):
                 database.upgrade()
-            finally:
-                database.close()
     return before, newest
 
 
-def check(data_dir: Path) -> list[Finding]:
+def copy(data_dir: Path, source: Location, url: str, *, force: bool = False) -> tuple[int, Location]:
+    """All rows of one database into another, which must be empty, to move there; how many there are, and where.
+
+    Refused while a server runs; the source stays as it is. Raises Problem, StoreUnavailable.
+    """
+    try:
+        target = parse(url)
+    except BadLocation as problem:
+        raise Problem(str(problem)) from None
+    if source == target:
+        raise Problem(f"{target} is the database in use: name the one to move to")
+    _must_be_here(data_dir, source)
+    with no_server(data_dir), tempfile.TemporaryDirectory(dir=data_dir, prefix=_COPY) as folder, _opened(target) as new:
+        if new.revision() is not None and row_checks.count(new.look_up) and not force:
+            raise Conflict(f"there are rows in {target} already: name an empty database, or replace them with --force")
+        if new.others():
+            raise Conflict(f"another pxeforge uses the database {target}: stop it first")
+        rows = Path(folder) / _DATABASE
+        _copy_database(source, rows)
+        for database in (Database(rows), new):
+            database.upgrade()
+            if database is not new:
+                database.close()
+        _settle(rows)
+        new.replace_by(rows)
+        return row_checks.count(new.look_up), target
+
+
+def check(data_dir: Path, location: Location | None = None) -> list[Finding]:
     """Looks at everything a backup holds and at the images; changes nothing, also beside a running server."""
-    path = _must_be_here(data_dir)
-    faults = faults_of(path)
-    found = [
-        Finding(check="restore", ok=not (data_dir / swap.MARKER).exists(), seen=_restore_seen(data_dir)),
-        Finding(check="database", ok=not faults, seen="; ".join(faults) or "whole, every reference holds"),
-    ]
-    with contextlib.suppress(sqlite3.Error):
-        found.append(_check_revision(path))
-    if all(one.ok for one in found):
-        found.append(_check_key(data_dir))
+    location = location or in_folder(data_dir)
+    is_half = (data_dir / swap.MARKER).exists() or (data_dir / swap.RESTORED).exists()
+    if not is_half:
+        _must_be_here(data_dir, location)
+    with _opened(location) as database:
+        faults = database.faults()
+        found = [
+            Finding(check="restore", ok=not is_half, seen=_HALF if is_half else "none is half-way"),
+            Finding(check="database", ok=not faults, seen="; ".join(faults) or "whole, every reference holds"),
+        ]
+        with contextlib.suppress(StoreUnavailable):
+            found.append(_check_revision(database.revision()))
+        if all(one.ok for one in found):
+            with _only_reading(location) as look_up:
+                wrong, secrets_here = row_checks.wrong_rows(look_up), look_up(_SECRETS)
+            found.append(
+                Finding(check="rows", ok=not wrong, seen="; ".join(wrong[:_MOST_SEEN]) or "each can be read")
+            )  # fmt: skip
+            found.append(_check_key(data_dir, secrets_here))
     return [*found, _check_tls(data_dir), _check_images(data_dir)]
 
 
-def _restore_seen(data_dir: Path) -> str:
-    begun = (data_dir / swap.MARKER).exists()
-    return "one was killed half-way: the next command or start ends it" if begun else "none is half-way"
-
-
-def _check_revision(path: Path) -> Finding:
-    revision, known = revision_of(path), known_revisions()
+def _check_revision(revision: str | None) -> Finding:
+    known = known_revisions()
     if revision == known[0]:
         return Finding(check="revision", ok=True, seen=f"{revision}, that of this release")
     advice = "run `pxeforge db upgrade`" if revision is None or revision in known else "install the newer release"
     return Finding(check="revision", ok=False, seen=f"{revision}, this release has {known[0]}: {advice}")
 
 
-def _check_key(data_dir: Path) -> Finding:
+def _check_key(data_dir: Path, secrets_here: list[tuple[str, str]]) -> Finding:
     if not (data_dir / _KEY).exists():
         return Finding(check="key", ok=False, seen=f"{_KEY} is missing: restore it from a backup")
     try:
-        count, locked = _try_key(data_dir / _DATABASE, load_master_key(data_dir))
+        locked = _locked(secrets_here, load_master_key(data_dir))
     except Problem as problem:
         return Finding(check="key", ok=False, seen=str(problem))
     if locked:
         return Finding(check="key", ok=False, seen=f"does not open {', '.join(locked)}: restore the key from a backup")
-    return Finding(check="key", ok=True, seen=f"opens each of {count} secrets")
+    return Finding(check="key", ok=True, seen=f"opens each of {len(secrets_here)} secrets")
 
 
-def _try_key(path: Path, key: bytes) -> tuple[int, list[str]]:
-    """(number of secrets, names of those that the key does not open); the database may be in use."""
-    with contextlib.closing(open_read_only(path)) as connection:
-        rows = connection.execute("SELECT name, ciphertext FROM secrets ORDER BY name").fetchall()
-    return len(rows), [str(name) for name, ciphertext in rows if not _opens(key, str(ciphertext))]
+@contextlib.contextmanager
+def _only_reading(location: Location) -> Iterator[row_checks.LookUp]:
+    """`Database.look_up`; of a SQLite file without the right to write, beside whoever uses it."""
+    if location.path is None:
+        with _opened(location) as database:
+            yield database.look_up
+    else:
+        with contextlib.closing(open_read_only(location.path)) as connection:
+            yield lambda statement, **values: connection.execute(statement, values).fetchall()
+
+
+def _locked(found: list[tuple[str, str]], key: bytes) -> list[str]:
+    """Names of those that the key does not open."""
+    return [name for name, ciphertext in found if not _opens(key, ciphertext)]
 
 
 def _opens(key: bytes, ciphertext: str) -> bool:
@@ -444,11 +553,15 @@ def _check_images(data_dir: Path) -> Finding:
 # ---------------------------------------------------------------------------------------------- the folder
 
 
-def _must_be_here(data_dir: Path) -> Path:
-    path = data_dir / _DATABASE
-    if not path.is_file():
-        raise NotFound(f"there is no database in {data_dir}: name the data directory with --data-dir")
-    return path
+def _must_be_here(data_dir: Path, location: Location) -> None:
+    if location.path is not None:
+        if not location.path.is_file():
+            where = data_dir if location == in_folder(data_dir) else location
+            raise NotFound(f"there is no database in {where}: name the data directory with --data-dir")
+        return
+    with _opened(location) as database:
+        if database.revision() is None:
+            raise NotFound(f"there are no tables in the database {location}: start `pxeforge serve` on it once")
 
 
 @contextlib.contextmanager

@@ -1,78 +1,82 @@
-"""One database file: opened, migrated, and given out as short read or write transactions."""
+"""One database, SQLite or PostgreSQL: opened, migrated, and given out as short read or write transactions."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session
 
-from pxeforge.store.group_commit import GroupCommit, Statements
+from pxeforge.store.backend import Backend, StoreUnavailable
+from pxeforge.store.group_commit import GroupCommit, RowValue, Statements
+from pxeforge.store.location import Location, in_file
+from pxeforge.store.sqlite import SqliteBackend
+
+__all__ = ["Database", "StoreUnavailable"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class StoreUnavailable(Exception):
-    """The database cannot be opened; the message says what to do."""
-
-
 class Database:
-    """SQLite in WAL mode; several processes share the file.
+    """Several processes share it; both kinds promise the same (tests/store/test_contract.py).
 
-    `write()` takes the write lock at once (BEGIN IMMEDIATE): a transaction either waits its turn at the start or
-    runs to its end, and never fails half-way because another process wrote in between.
+    `write()` takes the one lock of all writers at once: a transaction either waits its turn at the start or runs to
+    its end, and never fails half-way because another process wrote in between. `read()` sees one moment. A database
+    that does not answer is told by StoreUnavailable, and asked anew by whoever comes next.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._here = threading.local()  # .reader: this thread's connection for look_up; .writing: inside write()
-        self._readers: list[sqlite3.Connection] = []
-        self._group = GroupCommit(self._connect, path.with_name(f"{path.name}-turns"))
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        self._writing = self._engine.execution_options(immediate=True)
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
+    def __init__(self, place: Path | Location) -> None:
+        self.location = in_file(place) if isinstance(place, Path) else place
+        self._here = threading.local()  # .writing: inside write()
+        self._backend = _backend(self.location)
+        self._group = GroupCommit(self._backend.writer)
 
     @property
     def engine(self) -> Engine:
-        return self._engine
+        return self._backend.writing.execution_options(immediate=False)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """Sees what this process has posted before."""
         self._settle()
-        with Session(self._engine, expire_on_commit=False) as session:
-            yield session
+        try:
+            with Session(self._backend.reading, expire_on_commit=False) as session:
+                yield session
+        except (DatabaseError, NoneFree) as problem:
+            self._tell(problem)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         self._settle()
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            outer, self._here.writing = self._is_writing(), True
-            try:
-                yield session
-            finally:
-                self._here.writing = outer
+        try:
+            with (
+                self._backend.turn(),
+                Session(self._backend.writing, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                outer, self._here.writing = self._is_writing(), True
+                try:
+                    yield session
+                finally:
+                    self._here.writing = outer
+        except (DatabaseError, NoneFree) as problem:
+            self._tell(problem)
 
     def look_up(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """The rows of one small read with `:named` values, past the ORM (a twentieth of its time): for what the wire
-        asks with every packet. Does not wait for what was posted.
+        asks with every packet. Does not wait for what was posted. JSON comes as text.
         """
-        reader: sqlite3.Connection | None = getattr(self._here, "reader", None)
-        if reader is None:
-            reader = self._here.reader = self._connect()
-            self._readers.append(reader)
-        return reader.execute(statement, values).fetchall()
+        return self._backend.look_up(statement, values)
 
     def change(self, change: Callable[[Statements], T]) -> T:
         """Applies a small change and returns what it returns once that is on disk (group commit)."""
@@ -92,7 +96,7 @@ class Database:
         """Applies a small change soon, for what nobody waits for: never blocks, may be lost when the process dies."""
         self._group.post(change)
 
-    def post_row(self, statement: str, *row: str | float | None) -> None:
+    def post_row(self, statement: str, *row: RowValue) -> None:
         """Like `post`, for one row of a statement that reads `json_each(:rows)`: many rows are one step."""
         self._group.post_row(statement, *row)
 
@@ -106,19 +110,32 @@ class Database:
         """Changes nobody waits for that were dropped since this process began: too many were waiting."""
         return self._group.dropped
 
-    def _settle(self) -> None:
-        if not self._is_writing():
-            self._group.settle()
+    def revision(self) -> str | None:
+        """That of the tables; None: there are none yet. Raises StoreUnavailable."""
+        return self._backend.revision()
 
-    def _is_writing(self) -> bool:
-        return getattr(self._here, "writing", False)
+    def faults(self) -> list[str]:
+        """What is wrong with the database itself and with references between rows; empty: nothing."""
+        return self._backend.faults()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-        _configure(connection, None)
-        return connection
+    def others(self) -> int:
+        """Connections of other pxeforge processes, where the database knows; asked before this one is used."""
+        return self._backend.others()
 
-    def upgrade(self) -> None:
+    def sizes(self) -> dict[str, int]:
+        """Bytes that it takes, by part."""
+        return self._backend.sizes()
+
+    def copy_to(self, path: Path) -> None:
+        """One moment of all rows as a new SQLite file, while others write. Raises StoreUnavailable."""
+        self._settle()
+        self._backend.copy_to(path)
+
+    def replace_by(self, path: Path) -> None:
+        """All rows by those of a SQLite file of the same revision, or none of them. Raises StoreUnavailable."""
+        self._backend.replace_by(path)
+
+    def upgrade(self, revision: str = "head") -> None:
         """Brings the tables up to this release; raises StoreUnavailable."""
         # Only the process that starts the others needs it; it is 10 MB of memory.
         from alembic import command
@@ -131,44 +148,45 @@ class Database:
         config.set_main_option("script_location", str(MIGRATIONS))
         config.output_buffer = io.StringIO()
         try:
-            with self._writing.connect() as connection, connection.begin():
+            with self._backend.migrating() as connection:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, revision)
         except CommandError as problem:
             raise StoreUnavailable(
-                f"the database {self.path} was made by a newer pxeforge ({problem}): install that release"
+                f"the database {self.location} was made by a newer pxeforge ({problem}): install that release"
             ) from problem
         except DatabaseError as problem:
+            told = self._backend.told(problem)
+            if isinstance(told, StoreUnavailable):
+                raise told from problem
             raise StoreUnavailable(
-                f"the database {self.path} cannot be opened ({problem.orig}): "
+                f"the database {self.location} cannot be opened ({problem.orig}): "
                 "check the disk and the rights on the data directory, or restore a backup"
             ) from problem
 
     def close(self) -> None:
         """Writes what was posted and ends."""
         self._group.close()
-        for reader in self._readers:
-            reader.close()
-        self._readers.clear()
-        self._engine.dispose()
+        self._backend.close()
+
+    def _settle(self) -> None:
+        if not self._is_writing():
+            self._group.settle()
+
+    def _is_writing(self) -> bool:
+        return getattr(self._here, "writing", False)
+
+    def _tell(self, problem: Exception) -> None:
+        """Raises it, in clear words where the database has gone away."""
+        told = self._backend.told(problem)
+        if told is problem:
+            raise problem
+        raise told from problem
 
 
-def _configure(connection: Any, _record: Any) -> None:
-    # The driver's own transaction handling starts transactions late and as readers; SQLAlchemy's begin event does it.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    # FULL: a power cut must not bring back what was committed; a host that has begun to install would be armed again.
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=30000",
-        "wal_autocheckpoint=8000",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _backend(location: Location) -> Backend:
+    if location.path is not None:
+        return SqliteBackend(location.path)
+    from pxeforge.store.postgresql import PostgresBackend
 
-
-def _begin(connection: Any) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    return PostgresBackend(location)

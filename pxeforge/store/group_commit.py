@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
-import os
-import sqlite3
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import structlog
 
+from pxeforge.store.backend import StoreUnavailable, Writer
+
 log = structlog.get_logger(__name__)
 
 LINGER_S: Final = 0.02  # how long changes that nobody waits for wait for company
+RETRY_S: Final = 1.0  # after a commit that failed, how long they wait for the next one
 MOST_WAITING: Final = 20_000  # changes; beyond it those that nobody waits for are dropped and counted
 _MOST_PER_COMMIT: Final = 1_000
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+RowValue = str | float | Mapping[str, Any] | None
+
+
 class Statements:
     """What a change may do: run statements with `:named` values inside the shared transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
     def run(self, statement: str, **values: Any) -> int:
         """Returns how many rows were changed."""
-        return self._connection.execute(statement, values).rowcount
+        return int(self._writer.execute(statement, values).rowcount)
 
     def run_many(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """The statement once for each row of values."""
-        self._connection.executemany(statement, rows)
+        self._writer.executemany(statement, rows)
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement, values).fetchall()
+        found: list[tuple[Any, ...]] = self._writer.execute(statement, values).fetchall()
+        return found
 
 
 BulkChange = Callable[[Statements, Sequence[Any]], Sequence[Any]]
@@ -63,11 +68,11 @@ class _Row:
     __slots__ = ("row", "statement")
     outcome: Final = None
 
-    def __init__(self, statement: str, row: Sequence[Any]) -> None:
+    def __init__(self, statement: str, row: Sequence[RowValue]) -> None:
         self.statement, self.row = statement, row
 
     def apply(self, statements: Statements) -> None:
-        statements.run(self.statement, rows=json.dumps([self.row]))
+        statements.run(self.statement, rows=as_rows([self.row]))
 
 
 class _Share:
@@ -82,26 +87,35 @@ class _Share:
         [self.result] = self.change(statements, [self.row])
 
 
+AnyJob = _Job | _Row | _Share
+
+
+class _Lost(Exception):
+    """The connection is gone. `asked`: after the commit was asked for, so that nobody knows whether it was done."""
+
+    def __init__(self, why: BaseException, asked: bool) -> None:
+        super().__init__(str(why))
+        self.why, self.asked = why, asked
+
+
 class GroupCommit:
     """Changes are applied in the order they came; one that raises is rolled back alone. A change may be run twice.
 
     Many writers that each take the file's lock and sync would wait for one another; here one thread does it for all
     that came meanwhile. Changes that nobody waits for (lines of a timeline) are lost if the process dies within
-    LINGER_S; what must last is `run`.
+    LINGER_S; what must last is `run`. While the database cannot be written, whoever waits is told so, and what nobody
+    waits for stays here until it can, up to MOST_WAITING.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], turns: Path) -> None:
-        """`connect` opens the thread's own connection in autocommit mode; called when the first change comes.
-
-        `turns` is a file that the committers of all processes lock in turn. SQLite would make the loser sleep, longer
-        each time, while the winner goes on and on.
-        """
-        self._connect, self._turns = connect, turns
-        self._waiting: deque[_Job | _Row | _Share] = deque()
+    def __init__(self, connect: Callable[[], Writer]) -> None:
+        """`connect` opens the thread's own connection; called when the first change comes, and after one was lost."""
+        self._connect = connect
+        self._waiting: deque[AnyJob] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._awaited = 0  # waiting jobs that somebody waits for
         self._busy = self._closing = False
+        self._stalled = False  # the last commit failed
         self.dropped = 0
 
     def run(self, change: Callable[[Statements], T]) -> T:
@@ -126,7 +140,7 @@ class GroupCommit:
         if not self._is_full():
             self._put(_Job(change, None))
 
-    def post_row(self, statement: str, *row: str | float | None) -> None:
+    def post_row(self, statement: str, *row: RowValue) -> None:
         """A row for a statement that reads `json_each(:rows)`: however many are waiting, it runs once. Never blocks.
 
         Each step of SQLite gives the interpreter to another thread and has to get it back: rows one by one would cost
@@ -136,9 +150,13 @@ class GroupCommit:
             self._put(_Row(statement, row))
 
     def settle(self) -> None:
-        """Waits until what was posted before is written: whoever reads next reads their own changes."""
+        """Waits until what was posted before is written: whoever reads next reads their own changes.
+
+        Where it cannot be written one reads on without it.
+        """
         if self._waiting or self._busy:
-            self.run(lambda _: None)
+            with contextlib.suppress(Exception):  # told in the log
+                self.run(lambda _: None)
 
     def close(self) -> None:
         """Writes what is left and ends the thread."""
@@ -162,7 +180,7 @@ class GroupCommit:
             log.warning("the database cannot keep up: lines of the timeline are dropped", dropped=self.dropped)
         return True
 
-    def _put(self, job: _Job | _Row | _Share) -> None:
+    def _put(self, job: AnyJob) -> None:
         with self._changed:
             if self._thread is None or self._closing:
                 self._start()
@@ -179,38 +197,20 @@ class GroupCommit:
         self._thread.start()
 
     def _work(self) -> None:
-        try:
-            turns = os.open(self._turns, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            connection = self._connect()
-        except Exception as problem:
-            self._give_up(problem)
-            return
+        writer: Writer | None = None
         try:
             while batch := self._next_batch():
-                fcntl.flock(turns, fcntl.LOCK_EX)
-                self._commit(connection, batch)
-                fcntl.flock(turns, fcntl.LOCK_UN)
+                writer = self._written(writer, batch)
         finally:
-            os.close(turns)
-            connection.close()
+            if writer is not None:
+                writer.close()
 
-    def _give_up(self, problem: Exception) -> None:
-        """Nobody waits for ever for a database that cannot be opened; the next change tries again."""
-        log.error("the database cannot be opened for writing", reason=str(problem))
-        with self._changed:
-            self._thread = None
-            waiting, self._awaited = list(self._waiting), 0
-            self._waiting.clear()
-        for job in waiting:
-            if job.outcome is not None:
-                job.outcome.set_exception(problem)
-
-    def _next_batch(self) -> list[_Job | _Row | _Share]:
+    def _next_batch(self) -> list[AnyJob]:
         """What is to be committed together; empty at the end."""
         with self._changed:
             self._busy = False
             self._changed.wait_for(lambda: self._waiting or self._closing)
-            self._changed.wait_for(self._is_pressing, LINGER_S)
+            self._changed.wait_for(self._is_pressing, RETRY_S if self._stalled else LINGER_S)
             count = min(len(self._waiting), _MOST_PER_COMMIT)
             batch = [self._waiting.popleft() for _ in range(count)]
             self._awaited -= sum(1 for job in batch if job.outcome is not None)
@@ -218,33 +218,77 @@ class GroupCommit:
             return batch
 
     def _is_pressing(self) -> bool:
-        return self._awaited > 0 or self._closing or len(self._waiting) >= _MOST_PER_COMMIT
+        is_full = len(self._waiting) >= _MOST_PER_COMMIT and not self._stalled
+        return self._awaited > 0 or self._closing or is_full
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Job | _Row | _Share]) -> None:
+    def _written(self, writer: Writer | None, batch: Sequence[AnyJob]) -> Writer | None:
+        """Commits the batch and returns the connection for the next one (None: another is needed)."""
+        is_fresh, problem, again = writer is None, None, True
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._apply_at_once(connection, batch)
-            except Exception:
-                # One of them fails, which is rare: all over again, each where it can be rolled back alone.
-                connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
-                self._apply_one_by_one(connection, batch)
-            connection.execute("COMMIT")
-        except BaseException as problem:
-            log.exception("changes were not written", count=len(batch))
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            for job in batch:
-                if job.outcome is not None and not job.outcome.done():
-                    job.outcome.set_exception(problem)
-            return
+            writer = writer or self._connect()
+            self._commit(writer, batch)
+        except _Lost as lost:
+            problem, again = lost.why, not lost.asked
+        except BaseException as other:
+            problem, is_fresh = other, True
+        if problem is None:
+            self._told_written(batch)
+            return writer
+        if writer is not None:
+            writer.close()
+        if again and not is_fresh:  # lost since the last commit (the server was restarted): nothing of this is done
+            return self._written(None, [job for job in batch if job.outcome is None or not job.outcome.done()])
+        self._not_written(batch, problem, again)
+        return None
+
+    def _told_written(self, batch: Sequence[AnyJob]) -> None:
+        if self._stalled:
+            log.info("changes are written again")
+        self._stalled = False
         for job in batch:
             if not isinstance(job, _Row) and job.outcome is not None and not job.outcome.done():
                 job.outcome.set_result(job.result)
 
-    def _apply_at_once(self, connection: sqlite3.Connection, batch: list[_Job | _Row | _Share]) -> None:
-        statements, rows = Statements(connection), dict[str, list[Sequence[Any]]]()
+    def _not_written(self, batch: Sequence[AnyJob], problem: BaseException, again: bool) -> None:
+        """Whoever waits is told; the others' changes wait for better times, but for the end of the process."""
+        posted = [job for job in batch if job.outcome is None]
+        with self._changed:
+            room = max(0, MOST_WAITING - len(self._waiting)) if again and not self._closing else 0
+            self._waiting.extendleft(reversed(posted[:room]))
+        lost = len(posted[room:])
+        self.dropped += lost
+        if lost or not self._stalled:
+            trace = None if isinstance(problem, StoreUnavailable) else problem
+            log.error("changes were not written", count=len(batch), lost=lost, reason=str(problem), exc_info=trace)
+        self._stalled = True
+        for job in batch:
+            if job.outcome is not None and not job.outcome.done():
+                job.outcome.set_exception(problem)
+
+    def _commit(self, writer: Writer, batch: Sequence[AnyJob]) -> None:
+        """Raises _Lost when the connection is."""
+        asked = False
+        try:
+            writer.begin()
+            try:
+                self._apply_at_once(writer, batch)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # One of them fails, which is rare: all over again, each where it can be rolled back alone.
+                writer.rollback()
+                writer.begin()
+                self._apply_one_by_one(writer, batch)
+            asked = True
+            writer.commit()
+        except BaseException as problem:
+            if writer.is_lost:
+                raise _Lost(problem, asked) from problem
+            writer.rollback()
+            raise
+
+    def _apply_at_once(self, writer: Writer, batch: Sequence[AnyJob]) -> None:
+        statements, rows = Statements(writer), dict[str, list[Sequence[RowValue]]]()
         shares = dict[BulkChange, list[_Share]]()
         for job in batch:
             if isinstance(job, _Row):
@@ -260,22 +304,39 @@ class GroupCommit:
             for share, result in zip(sharers, results, strict=True):
                 share.result = result
 
-    def _apply_one_by_one(self, connection: sqlite3.Connection, batch: list[_Job | _Row | _Share]) -> None:
-        statements = Statements(connection)
+    def _apply_one_by_one(self, writer: Writer, batch: Sequence[AnyJob]) -> None:
+        statements = Statements(writer)
         for job in batch:
-            connection.execute("SAVEPOINT change")
+            writer.execute("SAVEPOINT change")
             try:
                 job.apply(statements)
+            except StoreUnavailable:
+                raise  # not this one's fault: all of them come to nothing
             except Exception as problem:
-                connection.execute("ROLLBACK TO change")
+                writer.execute("ROLLBACK TO change")
                 if job.outcome is None:
                     log.exception("a change nobody waits for failed")
                 else:
                     job.outcome.set_exception(problem)
-            connection.execute("RELEASE change")
+            writer.execute("RELEASE change")
 
 
-def _run_rows(statements: Statements, rows: dict[str, list[Sequence[Any]]]) -> None:
+def _run_rows(statements: Statements, rows: dict[str, list[Sequence[RowValue]]]) -> None:
     for statement, values in rows.items():
-        statements.run(statement, rows=json.dumps(values))
+        statements.run(statement, rows=as_rows(values))
     rows.clear()
+
+
+def as_rows(rows: Sequence[Sequence[Any]]) -> str:
+    """For `json_each(:rows)`, as both databases can take it apart again: no NUL, no half of a surrogate pair."""
+    text = json.dumps(rows)
+    return _UNSPEAKABLE.sub(_mark, text) if "\\u" in text else text
+
+
+# An escape of its own, or with the backslash before it that makes it none.
+_UNSPEAKABLE: Final = re.compile(r"(\\\\)|\\u(0000|d[89ab][0-9a-f]{2}(?:\\ud[c-f][0-9a-f]{2})?|d[c-f][0-9a-f]{2})")
+
+
+def _mark(found: re.Match[str]) -> str:
+    is_whole = found[2] is None or len(found[2]) > 4  # a pair
+    return found[0] if is_whole else "\\ufffd"

@@ -32,6 +32,12 @@ def revision_of(path: Path) -> str | None:
     return str(row[0]) if row else None
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """One moment of a database, beside those who use it, over what is in another file. Raises sqlite3.Error."""
+    with contextlib.closing(open_read_only(source)) as origin, contextlib.closing(sqlite3.connect(target)) as copy:
+        origin.backup(copy)
+
+
 def faults_of(path: Path) -> list[str]:
     """What SQLite itself finds wrong with the file, at most ten of each kind; empty: nothing."""
     try:

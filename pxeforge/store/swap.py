@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 MARKER: Final = ".swap.json"
+RESTORED: Final = ".restored.db"  # rows that wait to be loaded into a database that is not a file of the folder
 
 
 def commit(folder: Path, *, stage: str, aside: str, put: Sequence[str], drop: Sequence[str] = ()) -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
 _BY_SOMEBODY = text("who IS NOT NULL")
+
+
+@compiles(String, "postgresql")
+def _as_long_as_it_is(*_: object, **__: object) -> str:
+    """SQLite does not hold a text to its length, and what a peer may send is bounded where it comes in."""
+    return "VARCHAR"
 
 
 class Base(DeclarativeBase):
@@ -20,7 +27,7 @@ class Host(Base):
     name: Mapped[str | None] = mapped_column(String(63), unique=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
     uuid: Mapped[str | None] = mapped_column(String(36), index=True)
-    serial: Mapped[str | None] = mapped_column(String(128))
+    serial: Mapped[str | None] = mapped_column(String(128), index=True)
     firmware: Mapped[str | None] = mapped_column(String(16))
     loader: Mapped[str] = mapped_column(String(16), default="auto")
     tags: Mapped[list[Any]] = mapped_column(default=list)
@@ -32,10 +39,17 @@ class Host(Base):
     created_at: Mapped[float] = mapped_column(Float)
     seen_at: Mapped[float | None] = mapped_column(Float)
     registered_at: Mapped[float | None] = mapped_column(Float)
-    nics: Mapped[list[Nic]] = relationship(back_populates="host", cascade="all, delete-orphan", lazy="selectin")
+    nics: Mapped[list[Nic]] = relationship(
+        back_populates="host", cascade="all, delete-orphan", lazy="selectin", order_by="(Nic.position, Nic.mac)"
+    )
     roles: Mapped[list[Assignment]] = relationship(
         back_populates="host", cascade="all, delete-orphan", lazy="selectin", order_by="Assignment.assigned_at"
     )
+
+    @validates("nics")
+    def _behind_the_others(self, _key: str, nic: Nic) -> Nic:
+        nic.position = max((other.position for other in self.nics), default=-1) + 1
+        return nic
 
     @property
     def macs(self) -> tuple[str, ...]:
@@ -49,6 +63,7 @@ class Nic(Base):
     name: Mapped[str | None] = mapped_column(String(32))
     address: Mapped[str | None] = mapped_column(String(45), index=True)
     reserved_address: Mapped[str | None] = mapped_column(String(15), unique=True, index=True)  # our DHCP keeps it
+    position: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # the host's first one names it
     host: Mapped[Host] = relationship(back_populates="nics")
 
 
@@ -93,6 +108,9 @@ class Attempt(Base):
     __tablename__ = "attempts"
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
     host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
+    # install | rescue | memtest | wipe
+    purpose: Mapped[str] = mapped_column(String(16), default="install", server_default="install")
+    since_event: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # what came of it is newer
     profile: Mapped[str] = mapped_column(String(63))
     image: Mapped[str] = mapped_column(String(128))  # name/version: an upgrade of the image leaves this one alone
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -102,6 +120,18 @@ class Attempt(Base):
     answers_at: Mapped[float | None] = mapped_column(Float)
     registered_at: Mapped[float | None] = mapped_column(Float)
     outcome: Mapped[str | None] = mapped_column(String(32))  # None while it may still be used
+
+
+class Diagnosis(Base):
+    """What holds a host up now, by name (services/diagnosis.py); gone when it is over."""
+
+    __tablename__ = "diagnoses"
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), index=True)
+    state: Mapped[str] = mapped_column(String(16))  # the host's, when it was found: in another one it is over
+    since: Mapped[float] = mapped_column(Float)
+    sentence: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[list[Any]] = mapped_column(default=list)  # events: id, at, message
 
 
 class Token(Base):
@@ -138,6 +168,7 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[float] = mapped_column(Float)
     role: Mapped[str] = mapped_column(String(16))  # viewer | operator | admin
+    must_change: Mapped[bool] = mapped_column(Boolean, default=False)  # somebody else knows the password
 
 
 class LoginSession(Base):
@@ -220,3 +251,115 @@ class RunTask(Base):
     started_at: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[float | None] = mapped_column(Float)
     run: Mapped[Run] = relationship(back_populates="tasks")
+
+
+class Rule(Base):
+    """What hosts of a kind are given when they are seen (services/rules.py)."""
+
+    __tablename__ = "rules"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    position: Mapped[int] = mapped_column(Integer)  # the lowest one is asked first
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    criteria: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    gives: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    most: Mapped[int] = mapped_column(Integer)  # hosts that it may change by itself
+    applied: Mapped[int] = mapped_column(Integer)  # hosts that it has changed
+    created_at: Mapped[float] = mapped_column(Float)
+    changed_at: Mapped[float] = mapped_column(Float)
+
+
+class RuleMark(Base):
+    """A host of which something new is known: the rules look at it soon."""
+
+    __tablename__ = "rule_marks"
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+
+
+class Rack(Base):
+    """A rack with another height than most, or with a word about it; hosts may stand in others too."""
+
+    __tablename__ = "racks"
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    height: Mapped[int] = mapped_column(Integer)
+    note: Mapped[str] = mapped_column(String(200))
+
+
+class Sighting(Base):
+    """Where a NIC was when its firmware last asked for a boot: what the relay says of it, or our interface."""
+
+    __tablename__ = "sightings"
+    mac: Mapped[str] = mapped_column(ForeignKey("nics.mac", ondelete="CASCADE"), primary_key=True)
+    interface: Mapped[str] = mapped_column(String(32))
+    relay: Mapped[str | None] = mapped_column(String(45))
+    circuit_id: Mapped[str | None] = mapped_column(String(260))
+    remote_id: Mapped[str | None] = mapped_column(String(260))
+    at: Mapped[float] = mapped_column(Float)
+
+
+class IdentityNote(Base):
+    """A conflict that was noted when it happened, or one that an operator has settled (services/identity.py)."""
+
+    __tablename__ = "identity_notes"
+    subject: Mapped[str] = mapped_column(String(200), primary_key=True)  # kind:what it is about
+    host_id: Mapped[str | None] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    at: Mapped[float] = mapped_column(Float)
+    settled_at: Mapped[float | None] = mapped_column(Float)
+    settled_by: Mapped[str | None] = mapped_column(String(63))
+
+
+class DiscoveryToken(Base):
+    """The right to report one host's hardware once, by its SHA-256."""
+
+    __tablename__ = "discovery_tokens"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
+    made_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float] = mapped_column(Float)
+    used_at: Mapped[float | None] = mapped_column(Float)
+
+
+class IdempotencyKey(Base):
+    """An action of the API that was done, by the key that its client gave it; kept for a day."""
+
+    __tablename__ = "idempotency_keys"
+    who: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request: Mapped[str] = mapped_column(String(64))  # HMAC of method, path and body
+    created_at: Mapped[float] = mapped_column(Float, index=True)
+    answer: Mapped[str | None] = mapped_column(Text)  # encrypted; None between the change and its answer
+
+
+class Webhook(Base):
+    """Somebody else's address that is told of events."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    events: Mapped[list[Any]] = mapped_column(default=list)  # patterns of source.kind; empty: all
+    secret: Mapped[str] = mapped_column(Text)  # encrypted
+    created_at: Mapped[float] = mapped_column(Float)
+    created_by: Mapped[str] = mapped_column(String(63))
+    cursor: Mapped[int] = mapped_column(Integer)  # the last event that was looked at
+    stopped: Mapped[str | None] = mapped_column(Text)  # why nothing is sent any more
+
+
+class WebhookDelivery(Base):
+    """One message for one webhook, until it was taken or given up; and some days more, to be looked at."""
+
+    __tablename__ = "webhook_deliveries"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)  # the receiver's `webhook-id`
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
+    event_id: Mapped[int | None] = mapped_column(Integer)
+    type: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))  # waiting | delivered | dead
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[float | None] = mapped_column(Float)
+    created_at: Mapped[float] = mapped_column(Float)
+    tried_at: Mapped[float | None] = mapped_column(Float)
+    status: Mapped[int | None] = mapped_column(Integer)  # HTTP status of the last try
+    error: Mapped[str | None] = mapped_column(Text)
+    __table_args__ = (Index("webhook_deliveries_due", "state", "next_at"),)

@@ -291,10 +291,10 @@ def next_release(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """From now on this release has one more revision of the tables."""
     folder = tmp_path_factory.mktemp("next") / "migrations"
     shutil.copytree(revisions.MIGRATIONS, folder)
-    (folder / "versions" / "9000_racks.py").write_text(
+    (folder / "versions" / "9000_next.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
         f"revision, down_revision = '9000', '{backups.known_revisions()[0]}'\n"
-        "def upgrade():\n    op.create_table('racks', sa.Column('name', sa.String(), primary_key=True))\n"
+        "def upgrade():\n    op.create_table('of_next_release', sa.Column('name', sa.String(), primary_key=True))\n"
     )
     monkeypatch.setattr(revisions, "MIGRATIONS", folder)
     return folder

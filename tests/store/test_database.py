@@ -1,43 +1,17 @@
-"""The database file: migrations, transactions, and a clear word when it cannot be opened."""
+"""The database file: what old rows become, what SQLite is told to keep, a clear word when it cannot be opened."""
 
 import io
 import json
 import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from pxeforge.store.database import Database, StoreUnavailable
 from pxeforge.store.revisions import MIGRATIONS
-from pxeforge.store.tables import Base, Host
-
-
-def host(name: str) -> Host:
-    return Host(id=name.ljust(12, "-"), name=name, state="known", created_at=0.0, tags=[], settings={}, facts={})
-
-
-def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    database.upgrade()
-    with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": False})
-        assert compare_metadata(context, Base.metadata) == []
-
-
-def test_upgrading_twice_keeps_the_rows(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    database.upgrade()
-    with database.write() as session:
-        session.add(host("n1"))
-    database.upgrade()
-    with database.read() as session:
-        assert session.scalars(select(Host.name)).all() == ["n1"]
 
 
 def migrate(database: Database, revision: str) -> None:
@@ -75,45 +49,6 @@ def test_an_address_reserved_for_a_host_becomes_that_of_the_nic_that_had_it(tmp_
     assert found == {"h1": "10.0.0.1", "h2": "10.0.0.2", "h3": None}
     [(text,)] = rows.execute("SELECT settings FROM hosts WHERE id = 'h1'").fetchall()
     assert json.loads(text) == {"disk": "first", "network": {"mtu": 9000, "address": "10.0.0.1"}}
-
-
-def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    database.upgrade()
-
-    def cut_short() -> None:
-        with database.write() as session:
-            session.add(host("n1"))
-            session.flush()
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        cut_short()
-    with database.read() as session:
-        assert session.scalars(select(Host)).all() == []
-
-
-def test_writers_wait_for_each_other(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    database.upgrade()
-    problems: list[BaseException] = []
-
-    def add(prefix: str) -> None:
-        try:
-            for number in range(20):
-                with database.write() as session:
-                    session.add(host(f"{prefix}{number}"))
-        except BaseException as problem:
-            problems.append(problem)
-
-    threads = [threading.Thread(target=add, args=(name,)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert problems == []
-    with database.read() as session:
-        assert len(session.scalars(select(Host)).all()) == 80
 
 
 def test_a_file_that_is_no_database_is_refused_with_advice(tmp_path: Path) -> None:
