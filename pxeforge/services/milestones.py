@@ -24,16 +24,24 @@ from pxeforge.store.tables import Event, Host
 
 LOADERS: Final = frozenset(kind.name.lower() for kind in MenuKind)
 FIRMWARES: Final = frozenset(firmware.value for firmware in Firmware)
-STAGES: Final = ("dhcp_to_menu", "menu_to_kernel", "kernel_to_answers", "answers_to_registered", "dhcp_to_registered")
+STAGES: Final = (
+    "dhcp_to_menu", "menu_to_kernel", "kernel_to_answers", "answers_to_installed", "installed_to_registered",
+    "answers_to_registered", "dhcp_to_registered", "registered_to_agent", "configuring", "wiping",
+)  # fmt: skip
 BOUNDS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200)
 _ENDS: Final = {
     Signal.REGISTER.value: "registered",
     Signal.SERVED.value: "served",
+    Signal.NOT_CHOSEN.value: "not_chosen",
+    Signal.WIPED.value: "wiped",
     Signal.GAVE_UP.value: "gave_up",
     Signal.DISARM.value: "disarmed",
 }
 OUTCOMES: Final = frozenset(_ENDS.values())
-_UNDER_WAY: Final = frozenset({HostState.BOOTING.value, HostState.INSTALLING.value})
+_UNDER_WAY: Final = frozenset(
+    state.value for state in (HostState.BOOTING, HostState.INSTALLING, HostState.INSTALLED, HostState.WIPING)
+)
+_RUN_ENDS: Final = frozenset({Signal.RUN_SUCCEEDED.value, Signal.RUN_FAILED.value})
 # Kinds of events that tell of something gone wrong; giving up is told apart by what it waited for.
 _ERRORS: Final = frozenset({
     "menu_failed", "menu_refused", "token_refused", "tftp_failed", "late_failed", "netboot_after_install",
@@ -42,9 +50,12 @@ _ERRORS: Final = frozenset({
 _INSTALL_FAILED: Final = "install_failed"
 _TIME_OVER: Final = "time_over_"
 REASONS: Final = _ERRORS | {_INSTALL_FAILED, *(f"{_TIME_OVER}{state.value}" for state in HostState)}
+_RUNNING: Final = frozenset({HostState.INSTALLING.value, HostState.WIPING.value})
 _KERNEL_BY_HTTP, _KERNEL_BY_TFTP = "linux fetched ", "/linux to "
 _FOLLOWED: Final = (
-    "netboot", "image_fetched", "tftp_sent", Signal.MENU_FETCHED.value, Signal.ANSWERS_FETCHED.value, *_ENDS, *_ERRORS,
+    "netboot", "image_fetched", "tftp_sent", "agent_connected", Signal.MENU_FETCHED.value,
+    Signal.ANSWERS_FETCHED.value, Signal.FINISHED.value, Signal.WIPE_BEGUN.value, Signal.RUN_STARTED.value, *_RUN_ENDS,
+    *_ENDS, *_ERRORS,
 )  # fmt: skip
 _NEW_BOOT_S: Final = 300  # a netboot so long after the one before begins a boot of its own
 _MOST_AT_ONCE: Final = 5_000
@@ -72,6 +83,9 @@ class _Boot:
     menu_at: float | None = None
     kernel_at: float | None = None
     answers_at: float | None = None
+    installed_at: float | None = None
+    registered_at: float | None = None
+    run_at: float | None = None
 
 
 class Milestones:
@@ -144,9 +158,21 @@ class Milestones:
                 self._lasted("dhcp_to_menu", boot.dhcp_at, row.at)
                 self._count(self.started, (_firmware(row), boot.loader))
             boot.menu_at, boot.kernel_at = row.at, None
-        elif row.kind == Signal.ANSWERS_FETCHED.value:
-            self._lasted("kernel_to_answers", boot.kernel_at, row.at)
-            boot.answers_at = row.at
+        elif row.kind in (Signal.ANSWERS_FETCHED.value, Signal.WIPE_BEGUN.value):
+            if _state_before(row) not in _RUNNING:  # else the same answers are read once more
+                self._lasted("kernel_to_answers", boot.kernel_at, row.at)
+                boot.answers_at = row.at
+        elif row.kind == Signal.FINISHED.value:
+            self._lasted("answers_to_installed", boot.answers_at, row.at)
+            boot.installed_at = row.at
+        elif row.kind == "agent_connected":
+            self._lasted("registered_to_agent", boot.registered_at, row.at)
+            boot.registered_at = None
+        elif row.kind == Signal.RUN_STARTED.value:
+            boot.run_at = row.at if _state_before(row) != HostState.CONFIGURING.value else boot.run_at
+        elif row.kind in _RUN_ENDS:
+            self._lasted("configuring", boot.run_at, row.at)
+            boot.run_at = None
         elif boot.menu_at is not None and boot.kernel_at is None and _is_kernel(row):
             self._lasted("menu_to_kernel", boot.menu_at, row.at)
             boot.kernel_at = row.at
@@ -160,6 +186,10 @@ class Milestones:
         if row.kind == Signal.REGISTER.value:
             self._lasted("answers_to_registered", boot.answers_at, row.at)
             self._lasted("dhcp_to_registered", boot.dhcp_at, row.at)
+            self._lasted("installed_to_registered", boot.installed_at, row.at)
+            self._boot(host_id).registered_at = row.at
+        elif row.kind == Signal.WIPED.value:
+            self._lasted("wiping", boot.answers_at, row.at)
 
     def _count(self, counter: Counter[Any], key: tuple[str, ...]) -> None:
         if self._counting:

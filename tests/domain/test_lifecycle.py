@@ -37,9 +37,30 @@ def test_without_arming_no_history_ends_in_an_install(signals: list[Signal]) -> 
             state = advance(state, signal)
         except IllegalSignal:
             continue
-    assert state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING)
+    assert state not in (HostState.ARMED, HostState.BOOTING, HostState.INSTALLING, HostState.WIPING)
 
 
 def test_what_nobody_calls_back_from_ends_without_a_failure() -> None:
-    assert advance(HostState.BOOTING, Signal.SERVED) is HostState.KNOWN
-    assert {state for state, signal in NEXT if signal is Signal.SERVED} == {HostState.BOOTING}
+    assert advance(advance(HostState.BOOTING, Signal.SERVED), Signal.RESCUE_OVER) is HostState.KNOWN
+    assert advance(HostState.BOOTING, Signal.NOT_CHOSEN) is HostState.KNOWN
+    for signal in (Signal.SERVED, Signal.NOT_CHOSEN):
+        assert {state for state, taken in NEXT if taken is signal} == {HostState.BOOTING}
+
+
+def test_a_retired_host_can_only_come_back() -> None:
+    assert {signal for state, signal in NEXT if state is HostState.RETIRED} == {Signal.REVIVE}
+
+
+@pytest.mark.parametrize("state", [HostState.INSTALLING, HostState.INSTALLED, HostState.WIPING])
+def test_what_writes_to_disks_is_neither_armed_over_nor_retired(state: HostState) -> None:
+    for signal in (Signal.ARM, Signal.RETIRE, Signal.RUN_STARTED):
+        with pytest.raises(IllegalSignal):
+            advance(state, signal)
+
+
+def test_only_what_the_installer_finished_registers() -> None:
+    assert {state for state, signal in NEXT if signal is Signal.REGISTER} == {HostState.INSTALLED}
+
+
+def test_only_a_wipe_that_began_ends_as_wiped() -> None:
+    assert {state for state, signal in NEXT if signal is Signal.WIPED} == {HostState.WIPING}

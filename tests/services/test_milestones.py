@@ -15,7 +15,7 @@ from pxeforge.domain.lifecycle import HostState, Signal
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.prometheus import OTHER
 from pxeforge.render.menus import MenuKind
-from pxeforge.services import hosts, installs
+from pxeforge.services import agents, arming, expiry, hosts, installer_reports, registration, wire_answers, wire_menus
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
@@ -23,6 +23,7 @@ from pxeforge.services.milestones import FIRMWARES, LOADERS, OUTCOMES, REASONS, 
 from pxeforge.store.tables import Event
 from tests.conftest import FACTS, MAC, PEER, Clock
 
+pytestmark = pytest.mark.both_databases
 NIC = MacAddress.parse(MAC)
 IMAGE = "debian-13/20250803"
 
@@ -54,13 +55,17 @@ def netboot(ctx: Context) -> None:
 def boot_and_install(ctx: Context, clock: Clock, token: Callable[[str], str]) -> None:
     netboot(ctx)
     clock.now += 4
-    installs.menu(ctx, NIC, MenuKind.GRUB, peer=PEER, source="tftp")
+    wire_menus.menu(ctx, NIC, MenuKind.GRUB, peer=PEER, source="tftp")
     clock.now += 6
     Desk(ctx).tftp_closed(f"images/{IMAGE}/linux", PEER, sent=9, duration_s=1, problem=None)
     clock.now += 20
-    installs.answers(ctx, token("answers"), peer=PEER)
-    clock.now += 300
-    installs.register(ctx, token("installer"), FACTS, peer=PEER)
+    wire_answers.answers(ctx, token("answers"), peer=PEER)
+    clock.now += 240
+    installer_reports.finished(ctx, token("installer"), "done", peer=PEER)
+    clock.now += 60
+    registration.register(ctx, token("installer"), FACTS, peer=PEER)
+    clock.now += 45
+    agents.hello(ctx, hosts.show(ctx, "n1")["id"], version="1", boot_id="b", facts={}, clock=None, peer=PEER)
 
 
 def test_a_boot_is_counted_by_firmware_and_loader_and_each_stage_timed(
@@ -71,8 +76,9 @@ def test_a_boot_is_counted_by_firmware_and_loader_and_each_stage_timed(
     assert milestones.started == {("uefi-x64", "grub"): 1}
     assert milestones.finished == {("uefi-x64", "grub", "registered"): 1}
     assert {stage: sum_s(milestones, stage) for stage in STAGES} == {
-        "dhcp_to_menu": 4, "menu_to_kernel": 6, "kernel_to_answers": 20, "answers_to_registered": 300,
-        "dhcp_to_registered": 330,
+        "dhcp_to_menu": 4, "menu_to_kernel": 6, "kernel_to_answers": 20, "answers_to_installed": 240,
+        "installed_to_registered": 60, "answers_to_registered": 300, "dhcp_to_registered": 330,
+        "registered_to_agent": 45, "configuring": None, "wiping": None,
     }  # fmt: skip
     assert not milestones.errors
 
@@ -81,9 +87,9 @@ def test_a_boot_is_counted_by_firmware_and_loader_and_each_stage_timed(
 def test_every_boot_loader_is_known_by_its_menu_and_http_kernels_are_timed(
     ctx: Context, clock: Clock, milestones: Milestones, armed: dict[str, Any], kind: MenuKind
 ) -> None:
-    installs.menu(ctx, NIC, kind, peer=PEER)
+    wire_menus.menu(ctx, NIC, kind, peer=PEER)
     clock.now += 3
-    installs.image_fetched(ctx, "linux", peer=PEER, head=False)
+    wire_menus.image_fetched(ctx, "linux", peer=PEER, head=False)
     caught_up(milestones)
     assert milestones.started == {(OTHER, kind.name.lower()): 1}
     assert sum_s(milestones, "menu_to_kernel") == 3
@@ -95,12 +101,12 @@ def test_whoever_goes_on_after_a_restart_counts_nothing_twice_and_knows_what_was
 ) -> None:
     netboot(ctx)
     clock.now += 4
-    installs.menu(ctx, NIC, MenuKind.IPXE, peer=PEER)
+    wire_menus.menu(ctx, NIC, MenuKind.IPXE, peer=PEER)
     clock.now += 10
-    installs.answers(ctx, tokens("answers"), peer=PEER)
+    wire_answers.answers(ctx, tokens("answers"), peer=PEER)
     caught_up(milestones)
     clock.now += 60
-    installs.register(ctx, tokens("installer"), FACTS, peer=PEER)
+    registration.register(ctx, tokens("installer"), FACTS, peer=PEER)
     again = caught_up(Milestones(ctx))
     assert again.started == {("uefi-x64", "ipxe"): 1}
     assert again.finished == {("uefi-x64", "ipxe", "registered"): 1}
@@ -142,11 +148,11 @@ def test_giving_up_is_told_apart_by_what_it_waited_for(
 ) -> None:
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
     for boots in (False, True):
-        installs.arm(ctx, "n1", profile=profile, who="test")
+        arming.arm(ctx, "n1", profile=profile, who="test")
         if boots:
-            installs.menu(ctx, NIC, MenuKind.IPXE, peer=PEER)
+            wire_menus.menu(ctx, NIC, MenuKind.IPXE, peer=PEER)
         clock.now += 8 * 86400
-        installs.expire(ctx)
+        expiry.expire(ctx)
     caught_up(milestones)
     assert milestones.errors == {"time_over_armed": 1, "time_over_booting": 1}
     assert milestones.finished == {(OTHER, "ipxe", "gave_up"): 1}  # who never booted did not finish either
@@ -155,9 +161,9 @@ def test_giving_up_is_told_apart_by_what_it_waited_for(
 def test_an_installer_that_fails_is_an_error_of_its_own(
     ctx: Context, milestones: Milestones, tokens: Callable[[str], str]
 ) -> None:
-    installs.menu(ctx, NIC, MenuKind.IPXE, peer=PEER)
-    installs.answers(ctx, tokens("answers"), peer=PEER)
-    installs.failed(ctx, tokens("installer"), "disks", "no disk", peer=PEER)
+    wire_menus.menu(ctx, NIC, MenuKind.IPXE, peer=PEER)
+    wire_answers.answers(ctx, tokens("answers"), peer=PEER)
+    installer_reports.failed(ctx, tokens("installer"), "disks", "no disk", peer=PEER)
     caught_up(milestones)
     assert milestones.errors == {"install_failed": 1}
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import hosts, images, installs, profiles
-from pxeforge.services.boot_menu import MEMTEST_IMAGE, MEMTEST_NUMBER, RESCUE_NUMBER
+from pxeforge.services import arming, hosts, images, install_ends, profiles
+from pxeforge.services.boot_menu import MEMTEST_IMAGE, MEMTEST_NUMBER, MENU_TIMEOUT_S, RESCUE_NUMBER
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.pages.readable import duration, host_label, listing
@@ -17,6 +17,8 @@ from pxeforge.webapp.pages.victims import victim
 
 _LONGEST_S: Final = 7 * 86400
 _MOST_CHOICES: Final = 9
+_MOST_ARMED: Final = 200
+_MOST_TOLD: Final = 6
 _MOST_FORECASTS: Final = 10  # hosts that are looked at before they are armed; each takes a tenth of a second
 WHATS: Final = {
     "install": "Install a profile", "rescue": "Start a rescue system", "memtest": "Test the memory",
@@ -44,13 +46,13 @@ class Order:
     def carry_out(self, ctx: Context, text: str, who: str) -> dict[str, Any]:
         """Raises Problem."""
         if self.what == "menu":
-            return installs.arm_menu(
+            return arming.arm_menu(
                 ctx, text, profiles=self.profiles, timeout_s=self.timeout_s, for_s=self.for_s, who=who
             )  # fmt: skip
         if self.what == "install":
-            return installs.arm(ctx, text, profile=self.profiles[0], for_s=self.for_s, who=who)
+            return arming.arm(ctx, text, profile=self.profiles[0], for_s=self.for_s, who=who)
         profile = self.profiles[0] if self.profiles else None
-        return installs.arm_program(ctx, text, boot=self.what, profile=profile, for_s=self.for_s, who=who)
+        return arming.arm_program(ctx, text, boot=self.what, profile=profile, for_s=self.for_s, who=who)
 
 
 def add_routes(pages: Blueprint, ctx: Context) -> None:
@@ -58,45 +60,72 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
     def arm_choose() -> ResponseReturnValue:
         """What to arm the chosen hosts for."""
         g.back = url_for("pages.host_list")
-        chosen = request.values.getlist("host")
-        if not chosen:
-            raise Problem("choose at least one host, then press the button again")
-        known = profiles.list_profiles(ctx)
-        last = request.values.get("profile")
-        return render_template(
-            "arm_choose.html", hosts=[hosts.show(ctx, text) for text in chosen], profiles=known, chosen=last,
-            places=range(1, min(len(known), _MOST_CHOICES) + 1), has_memtest=_memtest(ctx) is not None,
-            armed_for_s=installs.ARMED_FOR_S, timeout_s=installs.MENU_TIMEOUT_S, whats=WHATS,
-            from_host=request.values.get("from", ""), back=_back(chosen),
-        )  # fmt: skip
+        return choose(ctx, request.values.getlist("host"))
 
     @pages.post("/arm")
     def arm() -> ResponseReturnValue:
         """Without `confirm` it shows what would happen; with it, it happens."""
         chosen = request.form.getlist("host")
         g.back = _back(chosen)
-        if not chosen:
-            raise Problem("choose at least one host, then press the button again")
-        order = _order()
         if request.form.get("confirm") != "yes":
-            return _ask(ctx, chosen, order)
-        for text in chosen:
-            host = order.carry_out(ctx, text, g.who)
-            flash(f"{host_label(host)} is armed for {order.words}: netboot it within {duration(order.for_s)}.", "good")
-            for warning in host["warnings"]:
-                flash(warning, "warn")
+            return ask(ctx, chosen)
+        _some(chosen)
+        _carry_out(ctx, _order(), chosen)
         return redirect(g.back, 303)
 
     @pages.post("/hosts/<host_id>/disarm")
     def disarm(host_id: str) -> ResponseReturnValue:
         g.back = url_for("pages.host_page", host_id=host_id)
-        installs.disarm(ctx, host_id, who=g.who)
+        install_ends.disarm(ctx, host_id, who=g.who)
         flash("The host is disarmed: its next netboot starts what is on its disk.", "good")
         return redirect(g.back, 303)
 
 
-def _ask(ctx: Context, chosen: list[str], order: Order) -> ResponseReturnValue:
-    """The page that names hosts, MACs, and for installs the disks that are overwritten."""
+def choose(ctx: Context, chosen: list[str]) -> ResponseReturnValue:
+    """The page that asks what to arm these hosts for; raises Problem."""
+    known = profiles.list_profiles(ctx)
+    return render_template(
+        "arm_choose.html", hosts=[hosts.show(ctx, text) for text in _some(chosen)], profiles=known,
+        places=range(1, min(len(known), _MOST_CHOICES) + 1), has_memtest=_memtest(ctx) is not None,
+        armed_for_s=arming.ARMED_FOR_S, timeout_s=MENU_TIMEOUT_S, whats=WHATS, chosen=request.values.get("profile"),
+        from_host=request.values.get("from", ""), back=_back(chosen),
+    )  # fmt: skip
+
+
+def _some(chosen: list[str]) -> list[str]:
+    if not chosen:
+        raise Problem("choose at least one host, then press the button again")
+    if len(chosen) > _MOST_ARMED:
+        raise Problem(f"{len(chosen)} hosts are too many to look at on one page: arm {_MOST_ARMED} at a time")
+    return chosen
+
+
+def _carry_out(ctx: Context, order: Order, chosen: list[str]) -> None:
+    """Arms one host after the other; what is refused is told and keeps none of the others from being armed."""
+    armed: list[str] = []
+    told: list[tuple[str, str]] = []
+    for text in chosen:
+        try:
+            host = order.carry_out(ctx, text, g.who)
+        except Problem as problem:
+            told.append((str(problem), "error"))
+            continue
+        armed.append(host_label(host))
+        told += [(warning, "warn") for warning in host["warnings"]]
+    if armed:
+        whom = f"{armed[0]} is" if len(armed) == 1 else f"{len(armed)} hosts are"
+        flash(f"{whom} armed for {order.words}: netboot within {duration(order.for_s)}.", "good")
+    # Messages travel in a cookie, which holds 4 KB.
+    words = list(dict.fromkeys(told))
+    for message, kind in words[:_MOST_TOLD]:
+        flash(message, kind)
+    if len(words) > _MOST_TOLD:
+        flash(f"{len(words) - _MOST_TOLD} more of the like: see the timelines of the hosts.", "warn")
+
+
+def ask(ctx: Context, chosen: list[str]) -> ResponseReturnValue:
+    """The page that names hosts, MACs, and for installs the disks that are overwritten; raises Problem."""
+    chosen, order = _some(chosen), _order()
     victims = [hosts.show(ctx, text) for text in chosen]
     wanted = [profiles.show(ctx, name) for name in order.profiles]
     installing = wanted if order.what in ("install", "menu") else []
@@ -107,7 +136,7 @@ def _ask(ctx: Context, chosen: list[str], order: Order) -> ResponseReturnValue:
     for row in rows[:_MOST_FORECASTS]:
         row["warnings"], row["problems"] = _forecast(ctx, row["host"]["id"], installing)
     return render_template(
-        "arm.html", order=order, rows=rows, back=g.back, from_host=request.form.get("from", ""),
+        "arm.html", order=order, rows=rows, back=_back(chosen), from_host=request.form.get("from", ""),
         image=_program_image(ctx, order, wanted), rescue_number=RESCUE_NUMBER,
         memtest_number=MEMTEST_NUMBER if _memtest(ctx) else "", whats=WHATS,
     )  # fmt: skip
@@ -119,7 +148,7 @@ def _forecast(ctx: Context, host_id: str, installing: list[dict[str, Any]]) -> t
     problems: list[str] = []
     for profile in installing:
         try:
-            warnings += installs.forecast(ctx, host_id, profile=profile["name"])
+            warnings += arming.forecast(ctx, host_id, profile=profile["name"])
         except Problem as problem:
             problems.append(str(problem))
     return list(dict.fromkeys(warnings)), list(dict.fromkeys(problems))
@@ -135,12 +164,12 @@ def _order() -> Order:
     names = tuple(name for name in form.getlist(field) if name) if field else ()
     if field and not names:
         raise Problem("there is no profile to arm for: import an image first (`pxeforge image import debian-13`)")
-    return Order(what=what, profiles=names, for_s=_for_s(form.get("for_s")), timeout_s=_timeout_s(form))
+    return Order(what=what, profiles=names, for_s=for_s_of(form.get("for_s")), timeout_s=_timeout_s(form))
 
 
 def _timeout_s(form: Any) -> int:
     try:
-        return int(form.get("timeout_s") or installs.MENU_TIMEOUT_S)
+        return int(form.get("timeout_s") or MENU_TIMEOUT_S)
     except ValueError:
         raise Problem("the menu's time is a number of seconds: 5 to 3500") from None
 
@@ -166,9 +195,9 @@ def _back(chosen: list[str]) -> str:
     return url_for("pages.host_list")
 
 
-def _for_s(text: str | None) -> float:
+def for_s_of(text: str | None) -> float:
     try:
-        seconds = float(text or installs.ARMED_FOR_S)
+        seconds = float(text or arming.ARMED_FOR_S)
     except ValueError:
         seconds = 0.0
     if not 60 <= seconds <= _LONGEST_S:
