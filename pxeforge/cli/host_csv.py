@@ -25,7 +25,8 @@ def import_hosts(session: Any, file: Path, dry_run: bool, as_json: bool) -> None
     """Add and change hosts as the table FILE (CSV) says: every line, or none.
 
     Columns: mac (several separated by blanks), name, tags, roles, disk, wipe, loader, address (reserved for the NICs,
-    in server mode). An empty cell leaves what is there, `-` clears it. `pxeforge host export` writes such a table.
+    in server mode), rack, unit, height, profile. An empty cell leaves what is there, `-` clears it. `pxeforge host
+    export` writes such a table.
     """
     content = _read(file)
     read_table(content)  # what is wrong with the file itself is said before anything is sent

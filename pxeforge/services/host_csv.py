@@ -1,8 +1,8 @@
 """Hosts as a table of a spreadsheet: read all or nothing, written so that no cell is taken for a formula.
 
 Columns: mac (several separated by blanks), name, tags, roles, disk, wipe, loader, address (reserved for the NICs, in
-the order of their MACs; `-` for one without); only mac must be there. An empty cell leaves what is there, `-` clears
-it; tags and roles become exactly what the cell says.
+the order of their MACs; `-` for one without), rack, unit, height (where it stands), profile (for its install); only
+mac must be there. An empty cell leaves what is there, `-` clears it; tags and roles become exactly what the cell says.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.services import hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
+from pxeforge.services.racks import Position, position_of
 
-COLUMNS: Final = ("mac", "name", "tags", "roles", "disk", "wipe", "loader", "address")
+COLUMNS: Final = (
+    "mac", "name", "tags", "roles", "disk", "wipe", "loader", "address", "rack", "unit", "height", "profile",
+)  # fmt: skip
 _CLEAR: Final = "-"
 _DELIMITERS: Final = ",;\t"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run (CWE-1236)
@@ -156,7 +159,8 @@ def _import_row(
         raise NotFound(f"there is no role {unknown[0]!r}: known are {', '.join(sorted(known_roles))}")
     host = hosts.put(
         session, ctx, macs, who=who, name=_value(row, "name"), tags=_words(row, "tags"), roles=roles,
-        loader="auto" if row.cells.get("loader") == _CLEAR else _value(row, "loader"), settings=_settings(row),
+        loader="auto" if row.cells.get("loader") == _CLEAR else _value(row, "loader"),
+        settings=_settings(row, found.settings if found else {}),
         reserve=_reserve(row, macs),
     )  # fmt: skip
     after = _comparable(hosts.view(host))
@@ -170,6 +174,8 @@ def _comparable(view: Mapping[str, Any]) -> dict[str, Any]:
         "state": view["state"], "macs": sorted(view["macs"]), "name": view["name"], "tags": sorted(view["tags"]),
         "roles": sorted(view["roles"]), "disk": view["settings"].get("disk"), "wipe": view["settings"].get("wipe"),
         "loader": view["loader"], "address": _address_cell(view) or None,
+        "rack": str(place) if (place := position_of(view["settings"])) else None,
+        "profile": view["settings"].get("profile"),
     }  # fmt: skip
 
 
@@ -199,15 +205,40 @@ def _words(row: Row, column: str) -> list[str] | None:
     return None if cell is None else [] if cell == _CLEAR else cell.replace(",", " ").split()
 
 
-def _settings(row: Row) -> dict[str, Any] | None:
-    """The host's settings that the line speaks of; None for one that is cleared."""
+def _settings(row: Row, present: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The host's settings that the line speaks of; None for one that is cleared. `present`: those it has."""
     settings: dict[str, Any] = {}
     if "disk" in row.cells:
         settings["disk"] = None if row.cells["disk"] == _CLEAR else row.cells["disk"]
     if "wipe" in row.cells:
         cell = row.cells["wipe"]
         settings["wipe"] = None if cell == _CLEAR else _TRUTH.get(cell.lower(), cell.split())
+    if "profile" in row.cells:
+        settings["profile"] = None if row.cells["profile"] == _CLEAR else row.cells["profile"]
+    if any(column in row.cells for column in ("rack", "unit", "height")):
+        settings["rack"] = _rack(row, position_of(present))
     return settings or None
+
+
+def _rack(row: Row, before: Position | None) -> dict[str, Any] | None:
+    """Where the host stands by the line; what it leaves empty is as before, in another rack the unit must be told."""
+    name = row.cells.get("rack", before.rack if before else None)
+    if name is None:
+        raise Problem("unit and height need a rack: name it in the column rack")
+    if name == _CLEAR:
+        return None
+    same = before if before is not None and before.rack == name else None
+    unit = _number(row, "unit", same.unit if same else None)
+    return {"name": name, "unit": unit, "height": _number(row, "height", before.height if before else None)}
+
+
+def _number(row: Row, column: str, before: int | None) -> int | None:
+    cell = row.cells.get(column)
+    if cell is None or cell == _CLEAR:
+        return before if cell is None else None
+    if not cell.isdecimal() or len(cell) > 4:
+        raise Problem(f"{cell!r} in column {column} is no whole number")
+    return int(cell)
 
 
 def _reserve(row: Row, macs: Sequence[MacAddress]) -> dict[str, str | None] | None:
@@ -232,10 +263,16 @@ def write_table(views: Iterable[Mapping[str, Any]]) -> str:
         disk, wipe = view["settings"].get("disk"), view["settings"].get("wipe")
         cells = (
             " ".join(view["macs"]), view["name"], " ".join(view["tags"]), " ".join(view["roles"]), disk,
-            _wipe_cell(wipe), view["loader"], _address_cell(view),
+            _wipe_cell(wipe), view["loader"], _address_cell(view), *_rack_cells(view["settings"]),
+            view["settings"].get("profile"),
         )  # fmt: skip
         writer.writerow([_inert(str(cell or "")) for cell in cells])
     return stream.getvalue()
+
+
+def _rack_cells(settings: Mapping[str, Any]) -> tuple[object, object, object]:
+    place = position_of(settings)
+    return (place.rack, place.unit, place.height) if place else (None, None, None)
 
 
 def _wipe_cell(wipe: Any) -> str:

@@ -19,6 +19,7 @@ from pxeforge.services.host_csv import BadTable, import_table, read_table, write
 from tests.conftest import FACTS as FACTS
 from tests.conftest import MAC
 
+pytestmark = pytest.mark.both_databases
 OTHER = "52:54:00:12:34:57"
 THIRD = "52:54:00:12:34:58"
 ROLES = ("base", "mariadb")
