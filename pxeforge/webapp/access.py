@@ -26,28 +26,47 @@ class Need(StrEnum):
 
 _NEEDS: Final[dict[Need, str]] = {
     Need.NOTHING: "pages.login web_file healthz readyz",
-    Need.OWN: "pages.logout pages.logout_everywhere pages.password_change pages.token_create pages.token_revoke "
-    "api.create_token api.revoke_token",
-    Need.VIEWER: "pages.home pages.host_list pages.host_page pages.role_table pages.plan pages.run_list "
-    "pages.run_page pages.profile_list pages.profile_page pages.image_list pages.image_page pages.event_list "
-    "pages.user_list pages.audit_log pages.host_preview pages.profile_preview pages.diff pages.lint_page "
+    Need.OWN: "pages.theme_change pages.host_columns "
+    "pages.logout pages.logout_everywhere pages.password_change pages.token_create pages.token_revoke "
+    "pages.first_password api.change_own_password api.create_token api.revoke_token",
+    Need.VIEWER: "pages.home pages.racks pages.rule_list pages.rule_page "
+    "pages.host_list pages.host_page pages.role_table pages.plan pages.run_list "
+    "pages.power_status pages.settings pages.health pages.run_page pages.blueprint_list pages.blueprint_page "
+    "pages.profile_list pages.profile_page pages.image_list pages.image_page pages.event_list "
+    "pages.user_list pages.audit_log pages.host_preview pages.host_log pages.profile_preview pages.diff "
+    "pages.lint_page "
+    "api.host_stages api.list_diagnoses "
     "api.list_hosts api.show_host api.host_timeline api.render_host api.host_attempts api.diff_texts "
     "api.explain_host api.recent_events api.export_hosts api.lint api.show_inventory api.show_known_hosts "
     "api.list_profiles api.show_profile api.render_profile api.show_image api.list_images api.mirror_status "
     "api.list_roles api.list_blueprints api.make_plan api.list_runs api.show_run api.list_secrets api.list_users "
-    "api.list_tokens api.audit_log api.who_am_i metrics",
-    Need.OPERATOR: "pages.host_add pages.hosts_assign pages.host_change pages.host_assign pages.host_unassign "
-    "pages.host_forget pages.arm_choose pages.arm pages.disarm pages.role_save pages.deploy pages.verify "
+    "api.show_power api.list_power api.list_rules api.show_rule api.test_rules api.list_racks api.list_conflicts "
+    "api.list_tokens api.audit_log api.who_am_i api.show_user api.follow_events api.openapi metrics",
+    Need.OPERATOR: "pages.rack_place pages.rack_set pages.rack_remove pages.rule_save pages.rule_do "
+    "pages.host_add pages.hosts_do pages.host_change pages.host_assign pages.host_unassign "
+    "pages.power_act pages.host_end pages.host_log_file "
+    "pages.arm_choose pages.arm pages.disarm pages.role_save pages.role_draft pages.deploy pages.verify "
     "pages.run_cancel pages.run_resume pages.profile_create pages.profile_save "
     "pages.profile_clone pages.profile_remove pages.image_verify "
-    "api.add_host api.change_host api.forget_host api.arm_host api.disarm_host api.assign_roles api.unassign_roles "
-    "api.import_hosts api.create_profile api.change_profile api.remove_profile api.clone_profile api.verify_image "
+    "api.wipe_host api.end_rescue api.retire_host api.revive_host "
+    "api.add_host api.change_host api.forget_host api.arm_host api.disarm_host api.assign_roles "
+    "api.unassign_roles api.set_roles api.import_hosts api.create_profile api.change_profile api.remove_profile "
+    "api.clone_profile api.verify_image "
+    "api.switch_power api.switch_many api.add_rule api.change_rule api.remove_rule api.move_rule api.apply_rules "
+    "api.set_rack api.remove_rack "
+    "api.edit_hosts api.settle_conflict api.merge_hosts api.add_nic api.move_nic api.remove_nic "
     "api.deploy api.verify api.cancel_run api.resume_run",
     Need.ADMIN: "pages.image_remove pages.user_add pages.user_role pages.user_remove "
-    "pages.user_logout "
+    "pages.user_logout pages.user_password "
     "api.remove_image api.reveal_secret api.add_user api.change_user api.set_password api.logout_user "
-    "api.remove_user",
+    "api.remove_user api.set_power api.clear_power api.list_webhooks api.add_webhook api.show_webhook "
+    "api.remove_webhook api.test_webhook "
+    "api.list_deliveries api.retry_delivery",
 }
+# All that is open to whoever logged in with a password that somebody else set.
+BEFORE_OWN_PASSWORD: Final = frozenset(
+    {"pages.first_password", "pages.logout", "pages.login", "web_file", "healthz", "readyz", "api.change_own_password"}
+)
 NEEDS: Final[dict[str, Need]] = {endpoint: need for need, names in _NEEDS.items() for endpoint in names.split()}
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, flash, g, jsonify, redirect, render_template, request, send_file
+from flask import Flask, Response, flash, g, redirect, render_template, request, send_file
 from flask.typing import ResponseReturnValue
 from jinja2 import FileSystemLoader, StrictUndefined
 from werkzeug.exceptions import HTTPException, NotFound
@@ -20,17 +20,22 @@ from pxeforge.services.metrics import Metrics
 from pxeforge.services.problems import Problem
 from pxeforge.services.readiness import Readiness
 from pxeforge.services.sessions import LONGEST_S
+from pxeforge.webapp import problem_types
 from pxeforge.webapp.access import CoveredJson
 from pxeforge.webapp.api import create_api
 from pxeforge.webapp.auth import Guard, csrf_token, is_api
 from pxeforge.webapp.pages import create_pages
+from pxeforge.webapp.told import use_context
+from pxeforge.webapp.unavailable import answer_unavailable
 from pxeforge.webapp.watch import Watch, add_routes
 
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
+    # No Strict-Transport-Security: it holds for all ports of a name, and the boot plane beside us is plain HTTP.
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -69,6 +74,7 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False, watch: Watch | N
     app.after_request(_harden)
     app.register_error_handler(Problem, _on_problem)
     app.register_error_handler(HTTPException, _on_http_error)
+    answer_unavailable(app, _on_unavailable)
 
     @app.get("/static/<path:name>")
     def web_file(name: str) -> Response:
@@ -84,7 +90,7 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False, watch: Watch | N
     @app.context_processor
     def page_frame() -> dict[str, Any]:
         return {
-            "who": g.get("who"),
+            "who": g.get("who") if _may_look_around() else None,  # without it there is no menu
             "role": g.actor.role.value if g.get("actor") else None,
             "may": _may,
             "version": pxeforge.__version__,
@@ -94,10 +100,17 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False, watch: Watch | N
         }
 
     readiness = Readiness(ctx)
-    add_routes(app, watch or Watch(readiness, Metrics(ctx, readiness)), says_why=trusted_socket)
+    watch = watch or Watch(readiness, Metrics(ctx, readiness))
+    add_routes(app, watch, says_why=trusted_socket)
+    use_context(app, ctx)
     app.register_blueprint(create_api(ctx))
-    app.register_blueprint(create_pages(ctx, guard))
+    app.register_blueprint(create_pages(ctx, guard, watch.readiness))
     return app
+
+
+def _may_look_around() -> bool:
+    actor: Actor | None = g.get("actor")
+    return actor is not None and not actor.must_change
 
 
 def _may(role: str) -> bool:
@@ -115,11 +128,15 @@ def _harden(response: Response) -> Response:
 
 def _on_problem(problem: Problem) -> ResponseReturnValue:
     if is_api(request):
-        return _problem_json(problem.status, str(problem))
+        return problem_types.answer(problem.status, str(problem), getattr(problem, "errors", ()))
     if "back" in g and problem.status != 429:
         flash(str(problem), "error")
         return redirect(g.back, 303)
     return _error_page(problem.status, str(problem))
+
+
+def _on_unavailable(reason: str) -> ResponseReturnValue:
+    return problem_types.answer(503, reason) if is_api(request) else _error_page(503, reason)
 
 
 def _on_http_error(error: HTTPException) -> ResponseReturnValue:
@@ -127,7 +144,9 @@ def _on_http_error(error: HTTPException) -> ResponseReturnValue:
         return error.get_response()
     if not is_api(request):
         return _error_page(error.code, _WORDS.get(error.code, error.description or error.name))
-    response = _problem_json(error.code, error.description or error.name)
+    response = problem_types.answer(error.code, error.description or error.name)
+    if error.code == 405:
+        response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
     if error.code == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="pxeforge", charset="UTF-8"'
     return response
@@ -141,19 +160,6 @@ _WORDS = {
 }
 
 
-def _problem_json(status: int, detail: str) -> Response:
-    """RFC 9457."""
-    title = HTTP_TITLES.get(status, "Refused")
-    response = jsonify({"type": "about:blank", "title": title, "status": status, "detail": detail})
-    response.status_code, response.mimetype = status, "application/problem+json"
-    return response
-
-
-HTTP_TITLES = {
-    400: "Bad request", 401: "Login needed", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
-    409: "Conflict", 413: "Too large", 415: "Wrong kind of content", 429: "Too many attempts", 500: "Server error",
-}  # fmt: skip
-
-
 def _error_page(status: int, message: str) -> ResponseReturnValue:
-    return render_template("error.html", title=HTTP_TITLES.get(status, "Refused"), message=message), status
+    title = problem_types.TYPES[status].title if status in problem_types.TYPES else "Refused"
+    return render_template("error.html", title=title, message=message), status

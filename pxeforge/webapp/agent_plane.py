@@ -11,8 +11,10 @@ from pxeforge.services import agents, deploys
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.json_body import json_object
+from pxeforge.webapp.unavailable import answer_unavailable
 
 _MAX_BODY = 2 * 1024 * 1024
+_BUSY = "the server cannot write just now: try again"  # why is for its operators
 _LAST_CLOCK = 2.0**40  # unix seconds beyond which no clock is right
 
 
@@ -22,6 +24,7 @@ def create_agent_plane(ctx: Context) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
     app.register_error_handler(Problem, _refused)
     app.register_error_handler(HTTPException, _http_error)
+    answer_unavailable(app, lambda _: _answer({"detail": _BUSY}, 503))
 
     @app.before_request
     def authenticate() -> Response | None:

@@ -49,6 +49,8 @@ class Guard:
         acts(actor)
         if actor is None and access.NEEDS.get(request.endpoint or "") is not access.Need.NOTHING:
             return _refuse()
+        if actor is not None and actor.must_change and request.endpoint not in access.BEFORE_OWN_PASSWORD:
+            return _ask_for_own_password()
         if actor is not None:
             access.check(request.endpoint, actor)
         if not self.trusted_socket and request.method not in _SAFE_METHODS:
@@ -112,7 +114,11 @@ class Guard:
         # A page that refreshes itself is nobody at the keyboard.
         active = request.method not in _SAFE_METHODS or not request.headers.get("HX-Request")
         found = sessions.user_of(self._ctx, key, active=active)
-        return Actor(who=found[0], role=found[1], via=SESSION, address=_address()) if found else None
+        if found is None:
+            return None
+        return Actor(
+            who=found.name, role=found.role, via=SESSION, address=_address(), must_change=found.must_change
+        )  # fmt: skip
 
     def _by_token(self, clear: str | None) -> Actor | None:
         return api_tokens.actor_of(self._ctx, clear or "", address=_address())
@@ -122,7 +128,10 @@ class Guard:
         if given is None or given.type != "basic" or given.username is None or given.password is None:
             return None
         role = self.role_for(given.username, given.password)
-        return Actor(who=given.username, role=role, via=PASSWORD, address=_address()) if role else None
+        if role is None:
+            return None
+        first = accounts.must_change(self._ctx, given.username)
+        return Actor(who=given.username, role=role, via=PASSWORD, address=_address(), must_change=first)
 
 
 def _address() -> str:
@@ -161,6 +170,20 @@ def _refuse() -> Response:
     if request.headers.get("HX-Request"):
         # A redirect would put the login form into the middle of the page that refreshes itself.
         return Response(status=401, headers={"HX-Redirect": target})
+    return redirect(target, 303)
+
+
+def _ask_for_own_password() -> Response:
+    """Whoever logged in with a password that somebody else set gets no further than to a new one."""
+    if is_api(request):
+        raise Forbidden(
+            "this password was set by somebody else and is for once: choose your own first, on the page or by "
+            "`pxeforge --server URL --user NAME user passwd`"
+        )
+    here = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    target = url_for("pages.first_password", next=here if here != "/" else None)
+    if request.headers.get("HX-Request"):
+        return Response(status=403, headers={"HX-Redirect": target})
     return redirect(target, 303)
 
 

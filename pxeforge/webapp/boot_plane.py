@@ -23,11 +23,23 @@ from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper, LimitedStream
 
 from pxeforge.domain.mac import MacAddress, NotAMac
-from pxeforge.services import images, installs, loaders
+from pxeforge.render.menus import MenuKind
+from pxeforge.services import (
+    discovery,
+    images,
+    installer_reports,
+    loaders,
+    prepared,
+    registration,
+    wipe_reports,
+    wire_answers,
+    wire_menus,
+)
 from pxeforge.services.context import Context
 from pxeforge.services.package_cache import Growing, PackageCache, Passed
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.json_body import json_object
+from pxeforge.webapp.unavailable import answer_unavailable
 
 _MAX_REPORT = 256 * 1024
 _SLOW_PREFIX = "/mirror/"
@@ -70,7 +82,7 @@ def _image_file_at_once(ctx: Context, path: str) -> AtOnce | None:
     version, _, file = rest.partition("/")
     try:
         image = images.by_reference(ctx, f"{name}/{version}")
-        place = None if file in installs.TOLD_FILES else image.file(file)
+        place = None if file in wire_menus.TOLD_FILES else image.file(file)
         if place is None:
             return None
         stream = place.open("rb", buffering=0)
@@ -114,6 +126,7 @@ def create_boot_plane(
     app.config["MAX_CONTENT_LENGTH"] = _MAX_REPORT
     app.register_error_handler(Problem, _refused)
     app.register_error_handler(HTTPException, _http_error)
+    answer_unavailable(app, lambda _: _text("the server cannot write just now: try again\n", 503))
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -121,18 +134,18 @@ def create_boot_plane(
 
     @app.get("/boot/<mac>/menu.ipxe")
     def ipxe_menu(mac: str) -> Response:
-        return _menu(ctx, mac, installs.MenuKind.IPXE)
+        return _menu(ctx, mac, MenuKind.IPXE)
 
     @app.get("/boot/<mac>/autoexec.ipxe")
     def autoexec(mac: str) -> Response:
-        script = installs.autoexec(ctx, _mac(mac), peer=_peer(), head=_head())
+        script = wire_menus.autoexec(ctx, _mac(mac), peer=_peer(), head=_head())
         if script is None:
             raise NotFound("no such menu")
         return _text(script)
 
     @app.get("/boot/<mac>/grub.cfg")
     def grub_menu(mac: str) -> Response:
-        return _menu(ctx, mac, installs.MenuKind.GRUB)
+        return _menu(ctx, mac, MenuKind.GRUB)
 
     @app.get("/grub/<path:name>")
     def grub_start(name: str) -> Response:
@@ -144,10 +157,11 @@ def create_boot_plane(
 
     @app.get("/boot/<mac>/<name>")
     def loader(mac: str, name: str) -> Response:
-        _mac(mac)
+        nic = _mac(mac)
         path = loaders.loader_file(ctx, name, _peer()) if name.endswith(".efi") else None
         if path is None:
             raise NotFound("no such boot loader")
+        wire_menus.loader_fetched(ctx, nic, name, peer=_peer(), head=_head())
         return _file(path, "application/efi")
 
     @app.get("/images/<name>/<version>/<path:path>")
@@ -156,40 +170,54 @@ def create_boot_plane(
         found = image.file(path)
         if found is None:
             raise NotFound("no such file in the image")
-        installs.image_fetched(ctx, path, peer=_peer(), head=_head())
+        wire_menus.image_fetched(ctx, path, peer=_peer(), head=_head())
         return _file(found, within=image.path)
 
     @app.get("/answers/<token>")
     def answers(token: str) -> Response:
-        return _prepared(partial(installs.prepare_answers, ctx, token, peer=_peer(), head=_head()))
+        return _prepared(partial(wire_answers.prepare_answers, ctx, token, peer=_peer(), head=_head()))
 
     @app.get("/answers/<token>/<name>")
     def seed(token: str, name: str) -> Response:
         """Where cloud-init looks: a folder with user-data, which are the answers, and files beside it."""
         if name == "user-data":
-            return _prepared(partial(installs.prepare_answers, ctx, token, peer=_peer(), head=_head()))
-        return _text(installs.seed(ctx, token, name, peer=_peer()))
+            return _prepared(partial(wire_answers.prepare_answers, ctx, token, peer=_peer(), head=_head()))
+        return _text(wire_answers.seed(ctx, token, name, peer=_peer()))
 
     @app.get("/installer/<token>/early")
     def early(token: str) -> Response:
-        return _text(installs.early(ctx, token, peer=_peer(), head=_head()))
+        return _text(wire_answers.early(ctx, token, peer=_peer(), head=_head()))
 
     @app.get("/installer/<token>/disks")
     def disks(token: str) -> Response:
-        return _text(installs.disks(ctx, token, peer=_peer(), head=_head()))
+        return _text(wire_answers.disks(ctx, token, peer=_peer(), head=_head()))
 
     @app.get("/installer/<token>/late")
     def late(token: str) -> Response:
-        return _text(installs.late(ctx, token, peer=_peer(), head=_head()))
+        return _text(wire_answers.late(ctx, token, peer=_peer(), head=_head()))
+
+    @app.get("/installer/<token>/wipe")
+    def wipe(token: str) -> Response:
+        return _text(wire_answers.wipe(ctx, token, peer=_peer(), head=_head()))
 
     @app.post("/installer/<token>/progress")
     def progress(token: str) -> Response:
-        installs.progress(ctx, token, _said(), peer=_peer())
+        installer_reports.progress(ctx, token, _said(), peer=_peer())
+        return _text("ok\n")
+
+    @app.post("/installer/<token>/finished")
+    def finished(token: str) -> Response:
+        installer_reports.finished(ctx, token, _said(), peer=_peer())
+        return _text("ok\n")
+
+    @app.post("/installer/<token>/wiped")
+    def wiped(token: str) -> Response:
+        wipe_reports.wiped(ctx, token, _said(), peer=_peer())
         return _text("ok\n")
 
     @app.post("/installer/<token>/failed")
     def failed(token: str) -> Response:
-        installs.failed(ctx, token, request.args.get("stage", "installer")[:32], _said(), peer=_peer())
+        installer_reports.failed(ctx, token, request.args.get("stage", "installer")[:32], _said(), peer=_peer())
         return _text("noted\n")
 
     @app.post("/installer/<token>/register")
@@ -197,7 +225,14 @@ def create_boot_plane(
         facts = json_object(request)
         if facts is None:
             raise Problem("registration needs a JSON object of facts")
-        return jsonify(installs.register(ctx, token, facts, peer=_peer()))
+        return jsonify(registration.register(ctx, token, facts, peer=_peer()))
+
+    @app.post("/discovery/<token>/report")
+    def report_hardware(token: str) -> Response:
+        facts = json_object(request)
+        if facts is None:
+            raise Problem("a report of hardware needs a JSON object of facts")
+        return _text(f"{discovery.report(ctx, token, facts, peer=_peer())}\n")
 
     @app.get("/agent/pxeforge-agent.pyz")
     def agent() -> Response:
@@ -218,19 +253,19 @@ def create_boot_plane(
     return app
 
 
-def _menu(ctx: Context, mac: str, kind: installs.MenuKind) -> Response:
-    return _prepared(partial(installs.prepare_menu, ctx, _mac(mac), kind, peer=_peer(), head=_head()))
+def _menu(ctx: Context, mac: str, kind: MenuKind) -> Response:
+    return _prepared(partial(wire_menus.prepare_menu, ctx, _mac(mac), kind, peer=_peer(), head=_head()))
 
 
-def _prepared(prepare: Callable[[], installs.Prepared]) -> Response:
+def _prepared(prepare: Callable[[], prepared.Prepared]) -> Response:
     """The text; it leaves when the database agrees. Our own server waits for that, for any other one we do."""
     defer: Callable[[Future[bool]], None] | None = request.environ.get("pxeforge.defer")
     if defer is None:
-        return _text(installs.settled(prepare))
-    prepared = prepare()
-    if prepared.agreed is not None:
-        defer(prepared.agreed)
-    return _text(prepared.text)
+        return _text(prepared.settled(prepare))
+    one = prepare()
+    if one.agreed is not None:
+        defer(one.agreed)
+    return _text(one.text)
 
 
 def _grub_file(ctx: Context, name: str) -> Response:

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services import accounts
 from pxeforge.services.context import Context
+from pxeforge.webapp import event_stream
 from pxeforge.webapp.admin import create_admin
 from tests.conftest import Clock as Clock
 
@@ -50,6 +51,12 @@ def ctx(ctx: Context) -> Context:
     """With an operator who may log in."""
     accounts.add(ctx, "admin", PASSWORD, role=UserRole.ADMIN, who="test")
     return ctx
+
+
+@pytest.fixture(autouse=True)
+def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads an answer to its end does not wait for a minute."""
+    monkeypatch.setattr(event_stream, "LONGEST_S", 0.05)
 
 
 @pytest.fixture

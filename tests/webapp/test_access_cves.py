@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import accounts, api_tokens, events, installs, sessions
+from pxeforge.services import accounts, api_tokens, events, sessions, wire_answers
 from pxeforge.services.acting import LOCAL, Actor
 from pxeforge.services.context import Context, load_master_key
 from pxeforge.services.problems import Problem
@@ -97,7 +97,7 @@ def test_cve_2024_47533_no_constant_is_a_credential_anywhere(ctx: Context, armed
     assert api_tokens.actor_of(ctx, value, address="::1") is None
     assert sessions.user_of(ctx, value, active=True) is None
     assert accounts.login(ctx, accounts.Throttle(), "admin", value, "::1") is None
-    for refused in (installs.answers, installs.late):
+    for refused in (wire_answers.answers, wire_answers.late):
         with pytest.raises(Problem):
             refused(ctx, value, peer="192.0.2.50")
     header = {"Authorization": f"Bearer {value}".replace("\x00", "%00")}
@@ -125,7 +125,7 @@ def test_cve_2021_40323_what_a_stranger_writes_into_the_log_stays_text(
 ) -> None:
     """Text of a stranger in a log was later taken for a template, with the rights of the server."""
     browser.client.post("/login", base_url=SITE, data={"name": text, "password": text, "csrf_token": browser.token})
-    installs.answers(ctx, tokens("answers"), peer="192.0.2.50")
+    wire_answers.answers(ctx, tokens("answers"), peer="192.0.2.50")
     boot = create_boot_plane(ctx, None).test_client()
     boot.post(f"/installer/{tokens('installer')}/progress", data=text)
     sessions.start(ctx, "admin", address=text[:45], browser=text)
@@ -140,7 +140,7 @@ def test_cve_2021_40324_a_report_is_a_line_of_the_timeline_and_never_a_file(
     ctx: Context, tokens: Callable[[str], str]
 ) -> None:
     """An upload of logs wrote wherever its name led."""
-    installs.answers(ctx, tokens("answers"), peer="192.0.2.50")
+    wire_answers.answers(ctx, tokens("answers"), peer="192.0.2.50")
     boot = create_boot_plane(ctx, None).test_client()
     before = {path for path in ctx.data_dir.rglob("*") if "pxeforge.db" not in path.name}
     for stage in ("../../etc/cron.d/x", "/etc/passwd", "%2e%2e%2fx", "a" * 5000):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pxeforge.services import events, hosts, installs, profiles
+from pxeforge.services import arming, events, hosts, profiles
 from pxeforge.services.context import Context
 from tests.conftest import ACCOUNT, MAC
 
@@ -50,7 +50,8 @@ def test_an_image_is_verified_by_whoever_asks(ask: Any, ctx: Context) -> None:
 def test_a_profile_is_cloned(ask: Any) -> None:
     assert ask("POST", "/profiles/other/clone", {"name": "copy"}, 201)["parameters"]["accounts"][0]["name"] == "ops"
     assert "already" in ask("POST", "/profiles/other/clone", {"name": "copy"}, 409)["detail"]
-    assert "is not a profile name" in ask("POST", "/profiles/other/clone", {}, 400)["detail"]
+    assert "is not a profile name" in ask("POST", "/profiles/other/clone", {"name": ""}, 400)["detail"]
+    assert ask("POST", "/profiles/other/clone", {}, 400)["errors"][0]["pointer"] == "/name"
 
 
 def test_texts_come_with_their_findings_and_without_secrets(ask: Any, ctx: Context) -> None:
@@ -65,7 +66,7 @@ def test_texts_come_with_their_findings_and_without_secrets(ask: Any, ctx: Conte
 
 
 def test_attempts_and_differences(ask: Any, ctx: Context) -> None:
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     [one] = ask("GET", "/hosts/n1/attempts")
     found = ask("GET", f"/diff/answers?left=host%3Dn1,attempt%3D{one['id']}&right=host%3Dn1,profile%3Dother")
     assert found["unified"].startswith("--- n1 for debian-13 as armed")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pxeforge.services import attempts, hosts, installs, profiles
+from pxeforge.services import arming, attempts, hosts, profiles
 from pxeforge.services.answer_preview import TEXTS
 from pxeforge.services.context import Context
 from tests.conftest import ACCOUNT, MAC, Clock
@@ -95,9 +95,9 @@ def test_two_hosts_are_compared_by_a_name_that_was_typed(browser: Browser) -> No
 
 
 def test_what_a_host_was_armed_with_is_compared_with_now(browser: Browser, ctx: Context, clock: Clock) -> None:
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     clock.now += 60
-    installs.arm(ctx, "n1", profile="other", who="test")
+    arming.arm(ctx, "n1", profile="other", who="test")
     host_id = hosts.show(ctx, "n1")["id"]
     now, before = attempts.of_host(ctx, "n1")
     offered = re.findall(r'<option value="host=(\w+),attempt=(\w+)">', page(browser, f"/hosts/{host_id}/preview"))

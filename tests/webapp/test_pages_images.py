@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from pxeforge.services import hosts, images, installs, profiles
+from pxeforge.services import arming, hosts, images, install_ends, profiles
 from pxeforge.services.context import Context
 from tests.conftest import MAC, write_image
 
@@ -58,14 +58,14 @@ def test_verifying_tells_what_is_wrong_on_the_page(browser: Browser, ctx: Contex
 
 def test_removing_asks_first_and_names_who_needs_it(browser: Browser, ctx: Context, profile: str) -> None:
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm(ctx, "n1", profile=profile, who="test")
+    arming.arm(ctx, "n1", profile=profile, who="test")
     asked = browser.post(f"{PATH}/remove").get_data(as_text=True)
     assert ">debian-13</a>" in asked
     assert ">n1</a>" in asked
     assert 'name="confirm"' not in asked
     browser.post(f"{PATH}/remove", {"confirm": "yes"})
     assert "remove the profile first" in page(browser, "/images")
-    installs.disarm(ctx, "n1", who="test")
+    install_ends.disarm(ctx, "n1", who="test")
     profiles.remove(ctx, profile, who="test")
     assert 'name="confirm"' in browser.post(f"{PATH}/remove").get_data(as_text=True)
     assert images.list_images(ctx)

@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 import pytest
 
-from pxeforge.services import hosts, installs, profiles
+from pxeforge.services import arming, hosts, profiles
 from pxeforge.services.context import Context
 from tests.conftest import ACCOUNT, MAC, write_image
 
 from .conftest import Browser
 
 CHROMIUM = shutil.which("chromium")
-STYLE = Path(__file__).parents[2] / "web" / "static" / "pxeforge.css"
+STYLES = sorted((Path(__file__).parents[2] / "web" / "static").glob("*.css"), reverse=True)
 WIDTHS = (360, 1200)
 LEAST_CONTRAST = 4.5  # WCAG 2.2 AA, for text of the usual size
 LOOK = r"""
@@ -67,7 +67,7 @@ def pages_of(browser: Browser, ctx: Context) -> dict[str, str]:
     lines = ["d-i netcfg/enable boolean maybe", "d-i a/long string " + "x" * 300]
     parameters = {"accounts": accounts, "extra_lines": lines, "disk": "serial=S1"}
     profiles.create(ctx, "other", image="debian-13", parameters=parameters, who="test")
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     host_id = hosts.show(ctx, "n1")["id"]
     browser.post("/users/tokens", {"name": "ci", "role": "viewer", "lives": "1 day"})
     browser.post(f"/hosts/{host_id}/change", {"name": "n1", "tags": "rack1 rack2"})
@@ -96,7 +96,7 @@ def pages_of(browser: Browser, ctx: Context) -> dict[str, str]:
 
 def faults_of(pages: dict[str, str], mode: int, folder: Path) -> dict[str, Any]:
     """What the browser finds wrong, by page and width; `mode` is Blink's preferred colour scheme: 0 dark, 1 light."""
-    style = f"<style>{STYLE.read_text()}</style>"
+    style = f"<style>{''.join(sheet.read_text() for sheet in STYLES)}</style>"
     frames = []
     for name, text in pages.items():
         plain = re.sub(r"<script.*?</script>|<link[^>]*stylesheet[^>]*>", "", text, flags=re.DOTALL)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import accounts, hosts, installs, profiles
+from pxeforge.services import accounts, arming, hosts, install_ends, profiles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound
 from tests.conftest import ACCOUNT, MAC, write_image
@@ -123,14 +123,14 @@ def test_a_profile_without_its_image_has_a_page_that_says_so(browser: Browser, c
 
 def test_removing_asks_first_and_names_who_is_armed(browser: Browser, ctx: Context, profile: str) -> None:
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm(ctx, "n1", profile=profile, who="test")
+    arming.arm(ctx, "n1", profile=profile, who="test")
     assert ">n1</a>" in page(browser, PATH)
     asked = browser.post(f"{PATH}/remove").get_data(as_text=True)
     assert ">n1</a>" in asked
     assert 'name="confirm"' not in asked
     browser.post(f"{PATH}/remove", {"confirm": "yes"})
     assert "disarm it first" in page(browser, PATH)
-    installs.disarm(ctx, "n1", who="test")
+    install_ends.disarm(ctx, "n1", who="test")
     assert 'name="confirm"' in browser.post(f"{PATH}/remove").get_data(as_text=True)
     assert profiles.show(ctx, "debian-13")
     browser.post(f"{PATH}/remove", {"confirm": "yes"})

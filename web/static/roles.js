@@ -1,31 +1,72 @@
-// Roles can be dragged onto hosts; without this file the boxes do the same.
+// Hosts dragged onto roles, roles onto hosts, and roles by their number; each presses a button that is there anyway.
 "use strict";
-const form = document.getElementById("role-form");
-const palette = document.getElementById("palette");
-if (form && palette) {
-  const unsaved = document.getElementById("unsaved");
-  const boxes = () => [...form.querySelectorAll("input[name=give]")];
-  const showChanges = () => {
-    const changed = boxes().filter((box) => box.checked !== box.defaultChecked);
-    boxes().forEach((box) => box.closest("td").classList.toggle("changed", box.checked !== box.defaultChecked));
-    unsaved.textContent = changed.length ? `${changed.length} not saved yet` : "";
-  };
-  palette.querySelectorAll(".needs-js").forEach((hint) => { hint.hidden = false; });
-  palette.addEventListener("dragstart", (event) => {
-    const chip = event.target.closest("[data-role]");
-    if (chip) event.dataTransfer.setData("text/plain", chip.dataset.role);
-  });
-  form.querySelectorAll("tr[data-host]").forEach((row) => {
-    row.addEventListener("dragover", (event) => { event.preventDefault(); row.classList.add("drop"); });
-    row.addEventListener("dragleave", () => row.classList.remove("drop"));
-    row.addEventListener("drop", (event) => {
-      event.preventDefault();
-      row.classList.remove("drop");
-      const role = event.dataTransfer.getData("text/plain");
-      const box = [...row.querySelectorAll("input[name=give]")].find((one) => one.dataset.role === role);
-      if (box) { box.checked = true; showChanges(); }
-    });
-  });
-  form.addEventListener("change", showChanges);
-  showChanges();
-}
+const ticked = () => boxes().filter((box) => box.checked);
+const give = (role) => document.querySelector(`#role-${CSS.escape(role)} button[value^="give "]`);
+
+const press = (role, ids) => {
+  const button = give(role);
+  if (!button) return;
+  if (ids) boxes().forEach((box) => { box.checked = ids.includes(box.value); });
+  if (!ticked().length) {
+    document.getElementById("chosen").textContent = "Choose at least one host first.";
+    return;
+  }
+  button.click();
+};
+
+let dragged = null;
+document.addEventListener("dragstart", (event) => {
+  const row = event.target.closest("tr[data-host]");
+  const card = event.target.closest("[data-role]");
+  if (row) {
+    const chosen = ticked().map((box) => box.value);
+    dragged = { hosts: chosen.includes(row.dataset.host) ? chosen : [row.dataset.host] };
+  } else if (card) dragged = { role: card.dataset.role };
+  else return;
+  event.dataTransfer.effectAllowed = "copy";
+  event.dataTransfer.setData("text/plain", row ? dragged.hosts.join(" ") : dragged.role);
+});
+
+const target = (event) => {
+  if (!dragged || !event.target.closest) return null;
+  return event.target.closest(dragged.hosts ? ".role-card" : "tr[data-host]");
+};
+const unmark = () => document.querySelectorAll(".drop").forEach((one) => one.classList.remove("drop"));
+document.addEventListener("dragover", (event) => {
+  const on = target(event);
+  unmark();
+  if (!on) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = "copy";
+  on.classList.add("drop");
+});
+document.addEventListener("dragend", () => { unmark(); dragged = null; });
+document.addEventListener("drop", (event) => {
+  const on = target(event);
+  unmark();
+  if (!on) return;
+  event.preventDefault();
+  if (dragged.hosts) press(on.dataset.role, dragged.hosts);
+  else press(dragged.role, [on.dataset.host]);
+  dragged = null;
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest && event.target.closest(".role-card button");
+  if (!button || ticked().length) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  document.getElementById("chosen").textContent = "Choose at least one host first.";
+}, true);
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !/^[1-9]$/.test(event.key)) return;
+  const card = document.querySelectorAll(".role-card")[Number(event.key) - 1];
+  if (card) press(card.dataset.role);
+});
+
+// A draft that was not saved is not lost by a wrong click.
+let leaving = false;
+document.addEventListener("submit", () => { leaving = true; });
+addEventListener("beforeunload", (event) => { if (!leaving && document.getElementById("draft")) event.preventDefault(); });

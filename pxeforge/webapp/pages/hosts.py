@@ -1,88 +1,96 @@
-"""The list of hosts and the page of one host."""
+"""The page of one host."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
 from pxeforge.domain.lifecycle import NEXT, HostState, Signal
-from pxeforge.services import attempts, deploys, events, hosts, installs, profiles
+from pxeforge.services import arming, attempts, deploys, host_overview, hosts, installer_log, power, profiles
 from pxeforge.services.context import Context
-from pxeforge.services.problems import Problem
-from pxeforge.webapp.pages.facts import hardware
-from pxeforge.webapp.pages.timeline import entries, stages
+from pxeforge.services.problems import NotFound, Problem
+from pxeforge.webapp.pages import fresh
+from pxeforge.webapp.pages.facts import hardware, nics
+from pxeforge.webapp.pages.gantt import charts
+from pxeforge.webapp.pages.host_ends import ends_of
+from pxeforge.webapp.pages.power import ACTIONS
+from pxeforge.webapp.pages.timeline import entries
 
-_TIMELINE_LIMIT = 1500
-_ATTEMPTS_SHOWN = 10
-_BUSY = frozenset({"armed", "booting", "installing", "configuring"})
+_ATTEMPTS_SHOWN: Final = 10
+_SOURCES: Final = {"": "All", **{name: name for name in host_overview.SOURCES}}
 
 
 def add_routes(pages: Blueprint, ctx: Context) -> None:
-    @pages.get("/")
-    def home() -> ResponseReturnValue:
-        return redirect(url_for("pages.host_list"), 303)
+    _look_routes(pages, ctx)
+    _change_routes(pages, ctx)
 
-    @pages.get("/hosts")
-    def host_list() -> ResponseReturnValue:
-        state, text = request.args.get("state", ""), request.args.get("q", "").strip()
-        everybody = hosts.list_hosts(ctx)
-        shown = [host for host in everybody if state in ("", host["state"]) and _fits(host, text)]
-        counts = {one.value: sum(host["state"] == one.value for host in everybody) for one in HostState}
-        return render_template(
-            "hosts.html", hosts=shown, total=len(everybody), counts=counts, state=state, q=text,
-            profiles=profiles.list_profiles(ctx), roles=_roles(ctx), addresses=ctx.addresses,
-            armed_for_s=installs.ARMED_FOR_S,
-        )  # fmt: skip
 
-    @pages.post("/hosts")
-    def host_add() -> ResponseReturnValue:
-        g.back = url_for("pages.host_list", _anchor="add")
-        form = request.form
-        host = hosts.add(
-            ctx, macs=_words(form.get("macs", "")), name=form.get("name", "").strip() or None,
-            tags=_words(form.get("tags", "")), who=g.who,
-        )  # fmt: skip
-        flash("The host was added.", "good")
-        return redirect(url_for("pages.host_page", host_id=host["id"]), 303)
-
-    @pages.post("/hosts/assign")
-    def hosts_assign() -> ResponseReturnValue:
-        g.back = url_for("pages.host_list")
-        chosen, role = request.form.getlist("host"), request.form.get("role", "")
-        if not chosen or not role:
-            raise Problem("choose at least one host and a role, then press the button again")
-        hosts.assign(ctx, chosen, [role], who=g.who, known_roles=_role_names(ctx))
-        flash(f"{role} was assigned to {len(chosen)} host{'s' if len(chosen) > 1 else ''}.", "good")
-        return redirect(g.back, 303)
-
+def _look_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.get("/hosts/<host_id>")
     def host_page(host_id: str) -> ResponseReturnValue:
+        seen = fresh.mark(ctx)
+        same = fresh.unchanged(seen)
+        if same is not None:
+            return same
         host = hosts.show(ctx, host_id)
-        log = events.timeline(ctx, host["id"], limit=_TIMELINE_LIMIT)
-        earlier = attempts.of_host(ctx, host["id"], limit=_ATTEMPTS_SHOWN)
+        about, earlier = (
+            host_overview.overview(ctx, host["id"]),
+            attempts.of_host(ctx, host["id"], limit=_ATTEMPTS_SHOWN),
+        )
         return render_template(
-            "host.html", host=host, hardware=hardware(host["facts"]), entries=entries(log), stages=stages(log),
+            "host.html", host=host, hardware=hardware(host["facts"]), nics=nics(host["nics"], host["facts"]), seen=seen,
+            diagnosis=about["diagnosis"], conflicts=about["conflicts"], charts=charts(about["stages"], ctx.clock()),
+            log=installer_log.piece(ctx, host["id"]), **_events(ctx, host["id"]),
             can={signal.value: (HostState(host["state"]), signal) in NEXT for signal in Signal},
-            busy=host["state"] in _BUSY, profiles=profiles.list_profiles(ctx), roles=_roles(ctx),
-            armed_for_s=installs.ARMED_FOR_S, recipe=_recipe(ctx, host),
-            earlier=earlier, armed_for=_armed_for(host, earlier),
+            profiles=profiles.list_profiles(ctx), roles=role_choice(ctx),
+            armed_for_s=arming.ARMED_FOR_S, recipe=_recipe(ctx, host), earlier=earlier,
+            armed_for=_armed_for(host, earlier), ends=ends_of(host["state"]), power=power.describe(ctx, host["id"]),
+            power_actions=ACTIONS,
         )  # fmt: skip
 
+    @pages.get("/hosts/<host_id>/log")
+    def host_log(host_id: str) -> ResponseReturnValue:
+        """The installer's log; with `after` only what came since, for the page that follows it."""
+        host, after = hosts.show(ctx, host_id), request.args.get("after", type=int)
+        piece = installer_log.piece(ctx, host["id"], after=after)
+        if not request.headers.get("HX-Request"):
+            return render_template("host_log.html", host=host, piece=piece)
+        if after == piece.end:
+            return "", 204
+        return render_template("host_log_more.html", host=host, piece=piece)
+
+    @pages.get("/hosts/<host_id>/log/installer.log")
+    def host_log_file(host_id: str) -> ResponseReturnValue:
+        """The whole file as it is, with what the installer said of its own address: for operators."""
+        host = hosts.show(ctx, host_id)
+        path = installer_log.log_path(ctx, host["id"])
+        if not path.exists():
+            raise NotFound("this host's installer has logged nothing yet")
+        return send_file(
+            path, mimetype="text/plain", as_attachment=True, download_name=f"{host['name'] or host['id']}-installer.log"
+        )  # fmt: skip
+
+
+def _change_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.post("/hosts/<host_id>/change")
     def host_change(host_id: str) -> ResponseReturnValue:
-        g.back = url_for("pages.host_page", host_id=host_id)
+        """With the `version` that the form was made of: what somebody else saved since is not overwritten."""
+        g.back = url_for("pages.host_page", host_id=host_id, _anchor="change-title")
         name = request.form.get("name", "").strip()
-        hosts.change(ctx, host_id, who=g.who, name=name or None, tags=_words(request.form.get("tags", "")))
+        hosts.change(
+            ctx, host_id, who=g.who, name=name or None, tags=words(request.form.get("tags", "")),
+            expected_version=request.form.get("version") or None,
+        )  # fmt: skip
         flash("Saved.", "good")
-        return redirect(g.back, 303)
+        return redirect(url_for("pages.host_page", host_id=host_id), 303)
 
     @pages.post("/hosts/<host_id>/assign")
     def host_assign(host_id: str) -> ResponseReturnValue:
         g.back = url_for("pages.host_page", host_id=host_id)
-        hosts.assign(ctx, [host_id], [request.form.get("role", "")], who=g.who, known_roles=_role_names(ctx))
+        hosts.assign(ctx, [host_id], [request.form.get("role", "")], who=g.who, known_roles=role_names(ctx))
         return redirect(g.back, 303)
 
     @pages.post("/hosts/<host_id>/unassign")
@@ -91,34 +99,29 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         hosts.unassign(ctx, host_id, [request.form.get("role", "")], who=g.who)
         return redirect(g.back, 303)
 
-    @pages.post("/hosts/<host_id>/forget")
-    def host_forget(host_id: str) -> ResponseReturnValue:
-        g.back = url_for("pages.host_page", host_id=host_id)
-        if request.form.get("confirm") != "yes":
-            raise Problem("tick the box to confirm that the host is to be forgotten")
-        hosts.forget(ctx, host_id, who=g.who)
-        flash("The host was forgotten. If it netboots again, it is discovered anew.", "good")
-        return redirect(url_for("pages.host_list"), 303)
+
+def _events(ctx: Context, host_id: str) -> dict[str, Any]:
+    """The part of the timeline that the address asks for."""
+    source = request.args.get("source", "")
+    source = source if source in _SOURCES else ""
+    before = request.args.get("before", default=0, type=int)
+    before = before if 0 < before < 2**62 else 0
+    log, older = host_overview.events(ctx, host_id, source=source or None, before_id=before or None)
+    asked = {key: value for key, value in (("source", source), ("before", before)) if value}
+    return {"entries": entries(log), "older": older, "source": source, "sources": _SOURCES, "asked": asked}
 
 
 def _armed_for(host: dict[str, Any], earlier: list[dict[str, Any]]) -> str:
-    """install, rescue, memtest or menu; empty for a host that was never armed."""
+    """install, rescue, memtest, menu or wipe; empty for a host that was never armed."""
     current = (host["attempt"] or {}).get("id")
     return next((str(one["purpose"]) for one in earlier if one["id"] == current), "")
 
 
-def _fits(host: dict[str, Any], text: str) -> bool:
-    """Every word of the filter occurs in what the list shows of the host."""
-    shown = [host["name"], host["state"], host["address"], host["serial"], host["uuid"], host["id"]]
-    haystack = " ".join(str(item) for item in [*shown, *host["macs"], *host["roles"], *host["tags"]] if item).lower()
-    return all(word in haystack or word.replace("-", ":") in haystack for word in text.lower().split())
-
-
-def _role_names(ctx: Context) -> list[str]:
+def role_names(ctx: Context) -> list[str]:
     return [role["name"] for role in deploys.known_roles(ctx)]
 
 
-def _roles(ctx: Context) -> list[dict[str, Any]]:
+def role_choice(ctx: Context) -> list[dict[str, Any]]:
     """The roles to choose from; none while a role's file is broken (the roles page and the plan say what is wrong)."""
     try:
         return deploys.known_roles(ctx)
@@ -126,7 +129,7 @@ def _roles(ctx: Context) -> list[dict[str, Any]]:
         return []
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return [word for word in re.split(r"[\s,;]+", text) if word]
 
 

@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
-from pxeforge.webapp.pages.readable import host_label
 
 _EVENT_LIMIT = 200
 
@@ -15,5 +14,6 @@ _EVENT_LIMIT = 200
 def add_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.get("/events")
     def event_list() -> ResponseReturnValue:
-        labels = {host["id"]: host_label(host) for host in hosts.list_hosts(ctx)}
-        return render_template("events.html", events=events.recent(ctx, limit=_EVENT_LIMIT), labels=labels)
+        shown = events.recent(ctx, limit=_EVENT_LIMIT)
+        labels = hosts.labels(ctx, {event["host_id"] for event in shown if event["host_id"]})
+        return render_template("events.html", events=shown, labels=labels)

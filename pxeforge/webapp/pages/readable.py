@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sized
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,6 +25,14 @@ def duration(seconds: float | None) -> str:
     if minutes < 1440:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def span(seconds: float) -> str:
+    """A round duration in few letters, for the scale of a chart: `0`, `30 s`, `5 min`, `2 h`, `3 d`."""
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{seconds / length_s:g} {unit}"
+    return f"{seconds:g} s" if seconds else "0"
 
 
 def ago(at: float | None, now: float) -> str:
@@ -66,6 +75,12 @@ def memory(count_bytes: float | None) -> str:
     return _scaled(float(count_bytes), 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
 
 
+def counted(count: int | Sized, noun: str) -> str:
+    """`1 host`, `12 hosts`."""
+    number = count if isinstance(count, int) else len(count)
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def listing(value: Any, separator: str = ", ") -> str:
     """Text for a value that may be one thing, several or none."""
     if value is None:
@@ -73,6 +88,12 @@ def listing(value: Any, separator: str = ", ") -> str:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return str(value)
     return separator.join(str(item) for item in value)
+
+
+def same_counted(texts: Iterable[str]) -> str:
+    """`2 × 960 GB + 480 GB`."""
+    found = Counter(texts)
+    return " + ".join(f"{count} × {text}" if count > 1 else text for text, count in found.items())
 
 
 def tail(text: Any, lines: int = 40) -> str:
@@ -108,6 +129,7 @@ def _utc(at: float) -> datetime:
 
 
 FILTERS: Final[dict[str, Callable[..., str]]] = {
-    "duration": duration, "ago": ago, "left": left, "clock": clock, "moment": moment, "iso": iso, "size": size,
-    "memory": memory, "listing": listing, "tail": tail, "host_label": host_label,
+    "duration": duration, "ago": ago, "span": span, "left": left, "clock": clock, "moment": moment, "iso": iso,
+    "size": size, "memory": memory, "listing": listing, "counted": counted, "same_counted": same_counted,
+    "tail": tail, "host_label": host_label,
 }  # fmt: skip

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services import accounts, api_tokens, sessions
 from pxeforge.services.context import Context
+from pxeforge.services.password_policy import MIN_LENGTH
 from pxeforge.services.problems import Forbidden, Problem
 from pxeforge.webapp.auth import Guard, TooManyLogins, safe_next
 
@@ -70,12 +71,36 @@ def _own_routes(pages: Blueprint, ctx: Context, guard: Guard) -> None:
         new = request.form.get("new", "")
         if new != request.form.get("again", ""):
             raise Problem("the two new passwords differ: type them again")
-        if guard.role_for(g.who, request.form.get("old", "")) is None:
-            raise Forbidden("the old password is wrong: nothing was changed")
-        accounts.set_password(ctx, g.who, new, who=g.who)
-        guard.start_session(g.who)
-        flash("Your password is changed; your other sessions have ended.", "good")
+        _change_own(ctx, guard, new)
         return redirect(g.back, 303)
+
+    @pages.route("/password", methods=["GET", "POST"])
+    def first_password() -> ResponseReturnValue:
+        """Asked of whoever logged in with a password that somebody else set, before anything else."""
+        target = safe_next(request.values.get("next"))
+        if not g.actor.must_change:
+            return redirect(target, 303)
+        problem, status = "", 200
+        if request.method == "POST":
+            try:
+                new = request.form.get("new", "")
+                if new != request.form.get("again", ""):
+                    raise Problem("the two new passwords differ: type them again")
+                _change_own(ctx, guard, new)
+                return redirect(target, 303)
+            except Problem as refused:
+                problem, status = str(refused), refused.status
+        return render_template("password.html", name=g.who, next=target, problem=problem, least=MIN_LENGTH), status
+
+
+def _change_own(ctx: Context, guard: Guard, new: str) -> None:
+    """With the old password of the form; this browser goes on. Raises Problem."""
+    old = request.form.get("old", "")
+    if guard.role_for(g.who, old) is None:
+        raise Forbidden("the old password is wrong: nothing was changed")
+    accounts.change_own(ctx, g.who, old, new)
+    guard.start_session(g.who)
+    flash("Your password is changed; your other sessions have ended.", "good")
 
 
 def _token_routes(pages: Blueprint, ctx: Context) -> None:
@@ -103,9 +128,19 @@ def _admin_routes(pages: Blueprint, ctx: Context) -> None:
         g.back = url_for("pages.user_list")
         name = request.form.get("name", "").strip()
         role = accounts.parse_role(request.form.get("role", UserRole.VIEWER.value))
-        accounts.add(ctx, name, request.form.get("password", ""), role=role, who=g.who)
-        flash(f"The user {name} was added as {role.value}.", "good")
+        accounts.add(ctx, name, request.form.get("password", ""), role=role, who=g.who, must_change=True)
+        flash(f"The user {name} was added as {role.value}; the first login asks for another password.", "good")
         return redirect(g.back, 303)
+
+    @pages.post("/users/<name>/password")
+    def user_password(name: str) -> ResponseReturnValue:
+        """A password for one login, made here; it is in this answer and nowhere else: no redirect."""
+        g.back = url_for("pages.user_list")
+        if name == g.who:
+            raise Problem("this is your own password: change it below, where the old one is asked")
+        made = accounts.password_for_once()
+        accounts.set_password(ctx, name, made, who=g.who, must_change=True)
+        return _page(ctx, once=(name, made))
 
     @pages.post("/users/<name>/role")
     def user_role(name: str) -> ResponseReturnValue:
@@ -132,10 +167,10 @@ def _admin_routes(pages: Blueprint, ctx: Context) -> None:
         return redirect(g.back, 303)
 
 
-def _page(ctx: Context, clear_token: str = "") -> str:
+def _page(ctx: Context, clear_token: str = "", once: tuple[str, str] | None = None) -> str:
     return render_template(
         "users.html", users=accounts.list_users(ctx), tokens=api_tokens.list_tokens(ctx, actor=g.actor),
         sessions=sessions.list_sessions(ctx, g.who), roles=[role.value for role in UserRole],
         mine=[role.value for role in UserRole if g.actor.role.covers(role)], lives=list(_LIVES),
-        clear_token=clear_token,
+        clear_token=clear_token, once=once, least=MIN_LENGTH,
     )  # fmt: skip
