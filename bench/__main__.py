@@ -126,12 +126,13 @@ def environment() -> str:
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
-def replace_table(path: Path, text: str) -> None:
+def replace_table(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Puts `text` between the two marks of the page."""
+    begin, end = marks
     page = path.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN, 1)
-    _, after = rest.split(END, 1)
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+    before, rest = page.split(begin, 1)
+    _, after = rest.split(end, 1)
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def _say(problem: str) -> int:

@@ -12,7 +12,7 @@ from bench.scene import write_files
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.domain.mac import MacAddress
-from pxeforge.services import hosts, installs, profiles
+from pxeforge.services import arming, hosts, install_tokens, profiles
 from pxeforge.services.context import Context, digest, new_id
 from pxeforge.store.tables import Attempt, Base, Event, Host, Nic, Token
 
@@ -57,11 +57,11 @@ def make_fleet(folder: Path, count: int) -> Fleet:
     profiles.create(ctx, PROFILE, image="bench", parameters={"accounts": [account]}, who="bench")
     hosts.add(ctx, macs=[mac_of(0)], name=name_of(0), who="bench")
     hosts.change(ctx, mac_of(0), loader="ipxe", who="bench")
-    installs.arm(ctx, mac_of(0), profile=PROFILE, for_s=_ARMED_FOR_S, who="bench")
+    arming.arm(ctx, mac_of(0), profile=PROFILE, for_s=_ARMED_FOR_S, who="bench")
     attempts = _multiply(ctx, count)
     fleet = Fleet(folder, count)
     fleet.menus.write_text("".join(f"/boot/{mac_of(number)}/menu.ipxe\n" for number in range(count)))
-    fleet.answers.write_text("".join(f"/answers/{installs.token_of(ctx, one, 'answers')}\n" for one in attempts))
+    fleet.answers.write_text("".join(f"/answers/{install_tokens.token_of(ctx, one, 'answers')}\n" for one in attempts))
     ctx.database.close()
     return fleet
 
@@ -83,7 +83,7 @@ def _multiply(ctx: Context, count: int) -> list[str]:
             rows[Nic].append(_columns(host.nics[0]) | {"mac": mac_of(number), "host_id": own["host_id"]})
             rows[Attempt].append(_columns(attempt) | {"id": own["attempt_id"], "host_id": own["host_id"]})
             for purpose in ("answers", "installer"):
-                token = installs.token_of(ctx, own["attempt_id"], purpose)
+                token = install_tokens.token_of(ctx, own["attempt_id"], purpose)
                 rows[Token].append({"digest": digest(token), "attempt_id": own["attempt_id"], "purpose": purpose})
             rows[Event].extend(event | {"host_id": own["host_id"]} for event in events)
         for table, values in rows.items():

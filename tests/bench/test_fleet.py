@@ -6,7 +6,8 @@ from bench.fleet import Fleet, mac_of, make_fleet, name_of
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.domain.mac import MacAddress
-from pxeforge.services import hosts, installs
+from pxeforge.render.menus import MenuKind
+from pxeforge.services import hosts, wire_answers, wire_menus
 from pxeforge.services.context import Context
 
 
@@ -32,8 +33,8 @@ def test_the_last_copy_boots_and_is_answered_as_the_first_one(ctx: Context, flee
     assert (len(menus), len(set(answers))) == (4, 4)
     for number in (0, 3):
         assert menus[number] == f"/boot/{mac_of(number)}/menu.ipxe"
-        menu = installs.menu(ctx, MacAddress.parse(mac_of(number)), installs.MenuKind.IPXE, peer="172.16.0.1")
+        menu = wire_menus.menu(ctx, MacAddress.parse(mac_of(number)), MenuKind.IPXE, peer="172.16.0.1")
         assert answers[number] in menu
-        text = installs.answers(ctx, answers[number].removeprefix("/answers/"), peer="172.16.0.1")
+        text = wire_answers.answers(ctx, answers[number].removeprefix("/answers/"), peer="172.16.0.1")
         assert f"d-i netcfg/get_hostname string {name_of(number)}\n" in text
         assert hosts.show(ctx, mac_of(number))["state"] == "installing"
