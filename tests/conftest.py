@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import hypothesis
 import pytest
 
-from pxeforge.services import hosts, installs, profiles
+from pxeforge.services import arming, hosts, install_tokens, profiles, registration, wire_answers
 from pxeforge.services.context import Addresses, Context, load_master_key
 from pxeforge.store.database import Database
+from pxeforge.store.location import Location, in_folder
+from tests.postgresql import TEMPLATE, Cluster, cluster, programs
 
 # How long an example takes says more about the computer than about the code.
 hypothesis.settings.register_profile("pxeforge", deadline=None)
@@ -53,14 +56,50 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL that runs, with a migrated, empty database as the template of others."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with cluster() as made:
+        made.ask(f"CREATE DATABASE {TEMPLATE}")
+        database = Database(made.location(TEMPLATE))
+        database.upgrade()
+        database.close()
+        yield made
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked with `both_databases` runs on each of them."""
+    if "database_kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def ctx(tmp_path: Path, clock: Clock, fresh_database: Path) -> Iterator[Context]:
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """PXEFORGE_TEST_DATABASE=postgresql runs the tests that are not about a kind of database on PostgreSQL."""
+    kind: str = getattr(request, "param", os.environ.get("PXEFORGE_TEST_DATABASE", "sqlite"))
+    return kind
+
+
+@pytest.fixture
+def location(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Location]:
+    """A migrated, empty database of the test's own."""
+    if database_kind == "sqlite":
+        shutil.copy(request.getfixturevalue("fresh_database"), tmp_path / "pxeforge.db")
+        yield in_folder(tmp_path)
+    else:
+        with request.getfixturevalue("postgresql").fresh() as made:
+            yield made
+
+
+@pytest.fixture
+def ctx(tmp_path: Path, clock: Clock, location: Location) -> Iterator[Context]:
     for name in ("images", "cache", "logs", "tls", "agent"):
         (tmp_path / name).mkdir()
     (tmp_path / "tls" / "server.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     (tmp_path / "agent" / "pxeforge-agent.pyz").write_bytes(b"agent")
-    shutil.copy(fresh_database, tmp_path / "pxeforge.db")
-    database = Database(tmp_path / "pxeforge.db")
+    database = Database(location)
     yield Context(
         database=database,
         data_dir=tmp_path,
@@ -105,7 +144,7 @@ def profile(ctx: Context) -> str:
 def armed(ctx: Context, profile: str) -> dict[str, Any]:
     """A host named n1, armed for the profile."""
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    return installs.arm(ctx, "n1", profile=profile, who="test")
+    return arming.arm(ctx, "n1", profile=profile, who="test")
 
 
 @pytest.fixture
@@ -115,7 +154,7 @@ def tokens(ctx: Context, armed: dict[str, Any]) -> Callable[[str], str]:
     def token(purpose: str) -> str:
         attempt = hosts.show(ctx, "n1")["attempt"]
         assert attempt is not None
-        return installs.token_of(ctx, attempt["id"], purpose)
+        return install_tokens.token_of(ctx, attempt["id"], purpose)
 
     return token
 
@@ -131,5 +170,5 @@ FACTS: dict[str, Any] = {
 @pytest.fixture
 def registered(ctx: Context, tokens: Callable[[str], str]) -> dict[str, Any]:
     """The host n1 after its install; gives the answer that its bootstrap got."""
-    installs.answers(ctx, tokens("answers"), peer=PEER)
-    return installs.register(ctx, tokens("installer"), FACTS, peer=PEER)
+    wire_answers.answers(ctx, tokens("answers"), peer=PEER)
+    return registration.register(ctx, tokens("installer"), FACTS, peer=PEER)

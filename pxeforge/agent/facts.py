@@ -91,7 +91,9 @@ def _nics(sys: Path) -> list[dict[str, Any]]:
 
 def _nics_by_ip(sys: Path) -> list[dict[str, Any]]:
     try:
-        ran = subprocess.run(["ip", "-json", "address"], stdout=subprocess.PIPE, timeout=10, check=True)
+        ran = subprocess.run(
+            ["ip", "-json", "address"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=True
+        )
         links = json.loads(ran.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return []
@@ -105,7 +107,7 @@ def _nics_by_ip(sys: Path) -> list[dict[str, Any]]:
                 if address.get("scope") == "global"
             ],
             "link": "LOWER_UP" in link.get("flags", []) if "UP" in link.get("flags", []) else None,
-            "physical": (sys / "class/net" / link["ifname"] / "device").exists(),
+            **_hardware(sys / "class/net" / link["ifname"]),
         }
         for link in links
         if link.get("link_type") == "ether"
@@ -120,9 +122,18 @@ def _nics_by_sysfs(sys: Path) -> list[dict[str, Any]]:
             continue
         carrier = _read(folder / "carrier").strip()  # cannot be read while the nic is down
         link = carrier == "1" if carrier else None
-        physical = (folder / "device").exists()
-        nics.append({"name": folder.name, "mac": mac, "addresses": [], "link": link, "physical": physical})
+        nics.append({"name": folder.name, "mac": mac, "addresses": [], "link": link, **_hardware(folder)})
     return nics
+
+
+def _hardware(folder: Path) -> dict[str, Any]:
+    """What drives a nic, and how fast its link is (-1 or nothing while it is down)."""
+    driver, speed = folder / "device/driver", _read(folder / "speed").strip()
+    return {
+        "physical": (folder / "device").exists(),
+        "driver": driver.resolve().name if driver.exists() else "",
+        "speed_mbps": int(speed) if speed.isdigit() else None,
+    }
 
 
 def _default_route(proc: Path) -> dict[str, str] | None:
@@ -152,7 +163,7 @@ def _disks(sys: Path, dev: Path, mounts: list[dict[str, str]]) -> list[dict[str,
             {
                 "name": folder.name,
                 "size_bytes": int(sectors) * 512,  # always 512-byte units, whatever the disk's sectors are
-                "serial": _read(folder / "device/serial").strip() or _read(folder / "serial").strip(),
+                "serial": _serial(folder),
                 "model": _read(folder / "device/model").strip(),
                 "rotational": _read(folder / "queue/rotational").strip() == "1",
                 "by_path": by_path.get(folder.name, ""),
@@ -161,6 +172,19 @@ def _disks(sys: Path, dev: Path, mounts: list[dict[str, str]]) -> list[dict[str,
             }
         )
     return disks
+
+
+def _serial(folder: Path) -> str:
+    """NVMe and virtio tell it as text, SCSI and SATA disks in page 0x80 of their vital product data (SPC)."""
+    told = _read(folder / "device/serial").strip() or _read(folder / "serial").strip()
+    if told:
+        return told
+    with contextlib.suppress(OSError):
+        page = (folder / "device/vpd_pg80").read_bytes()
+        if page[1:2] == b"\x80":
+            text = page[4 : 4 + int.from_bytes(page[2:4], "big")].decode("ascii", "replace")
+            return "".join(char for char in text if char.isprintable()).strip()
+    return ""
 
 
 def _disks_below(sys: Path, name: str) -> set[str]:

@@ -6,13 +6,14 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pxeforge.app.setting_values import BadSettings
 from pxeforge.app.subnets import lent_subnets
 from pxeforge.servers.interfaces import NoInterface, interface_named
-from pxeforge.services.context import Addresses, Context, load_master_key, write_whole
+from pxeforge.services.context import Addresses, Context, load_master_key, write_news
 from pxeforge.services.mirror_udebs import MirrorUdebs
 from pxeforge.services.neighbours import Neighbours
 from pxeforge.store import swap
@@ -57,13 +58,14 @@ def remember_addresses(settings: Settings, addresses: Addresses) -> None:
         "boot_address": addresses.boot_address, "boot_port": addresses.boot_port,
         "agent_port": addresses.agent_port, "tftp_port": addresses.tftp_port,
     })  # fmt: skip
-    write_whole(settings.data_dir / "addresses.json", text.encode())
+    write_news(settings.data_dir / "addresses.json", text.encode())
 
 
 def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
     """The context of one process; `upgrade` also brings the database up to this release. Raises BadSettings."""
     open_data_dir(settings.data_dir)
-    database = Database(settings.data_dir / "pxeforge.db")
+    _end_restore(settings)
+    database = Database(settings.location)
     try:
         if upgrade:
             database.upgrade()
@@ -81,9 +83,39 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         source=_source(settings, neighbours),
         interfaces=lambda: _addresses(settings),
         dhcp=settings.dhcp,
+        unknown_hosts=settings.unknown_hosts,
+        discovery_end=settings.discovery_end,
         subnets=lambda: lent_subnets(settings, [interface_named(name) for name in settings.interfaces]),
+        boot_networks=lambda: _networks(settings),
+        webhook_networks=settings.webhook_networks,
+        budgets=settings.budgets,
         udebs=MirrorUdebs(),
     )
+
+
+def _end_restore(settings: Settings) -> None:
+    """One that was killed before the rows were in a database elsewhere. Raises BadSettings."""
+    if (settings.data_dir / swap.RESTORED).exists():
+        from pxeforge.services import backups
+
+        try:
+            backups.load_restored(settings.data_dir, settings.location)
+        except StoreUnavailable as problem:
+            raise BadSettings(f"a restore is not ended yet: {problem}") from problem
+
+
+def refuse_second_server(settings: Settings) -> None:
+    """Two that serve from one database would hand out the same addresses. A lock tells of one on the same data
+    directory, the database of one elsewhere. Raises BadSettings.
+    """
+    database = Database(settings.location)
+    try:
+        if database.others():
+            raise BadSettings(f"another pxeforge uses the database {settings.location}: stop it, or name another one")
+    except StoreUnavailable as problem:
+        raise BadSettings(str(problem)) from problem
+    finally:
+        database.close()
 
 
 def _addresses(settings: Settings) -> dict[str, str]:
@@ -92,6 +124,16 @@ def _addresses(settings: Settings) -> dict[str, str]:
     for name in settings.interfaces:
         with contextlib.suppress(NoInterface):
             found[name] = str(interface_named(name).address)
+    return found
+
+
+def _networks(settings: Settings) -> list[IPv4Network]:
+    """Those of the boot interfaces that are there now, and the subnets behind relays."""
+    found = [table.network for table in settings.subnets]
+    for name in settings.interfaces:
+        with contextlib.suppress(NoInterface):
+            interface = interface_named(name)
+            found += interface.networks or (interface.network,)
     return found
 
 

@@ -1,9 +1,10 @@
-"""The server's own TLS certificate, made at the first start; agents pin it, operators see its fingerprint."""
+"""TLS certificates: the server's own, made at the first start and pinned by agents, and the operator's."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -11,9 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pxeforge.app.setting_values import BadSettings
 from pxeforge.services.context import write_whole
 
 _YEARS = 10
+_SOON_DAYS = 14
 
 
 def ensure_certificate(data_dir: Path, addresses: list[str], now: datetime.datetime) -> tuple[Path, Path]:
@@ -30,6 +33,32 @@ def fingerprint(certificate_path: Path) -> str:
     """SHA-256 of the certificate, as browsers show it: `AA:BB:…`."""
     certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def check_given(certificate_path: Path, key_path: Path, now: datetime.datetime) -> str:
+    """Looks whether the operator's certificate can be served; returns a warning or nothing. Raises BadSettings."""
+    for path, setting in ((certificate_path, "admin_certificate"), (key_path, "admin_key")):
+        try:
+            path.read_bytes()
+        except OSError as problem:
+            raise BadSettings(f"{setting}: {path} cannot be read ({problem.strerror}): check the path") from None
+    try:
+        # No passphrase is asked for: nobody is there to type it when the process starts again.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate_path, key_path, password=lambda: ""
+        )  # fmt: skip
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+    except (ssl.SSLError, ValueError) as problem:
+        raise BadSettings(
+            f"admin_certificate and admin_key cannot be used ({getattr(problem, 'reason', None) or problem}): give PEM "
+            "files that belong together, the key without a passphrase"
+        ) from None
+    left = certificate.not_valid_after_utc - now
+    if left < datetime.timedelta(0):
+        return f"the certificate {certificate_path} is over since {certificate.not_valid_after_utc:%Y-%m-%d}: renew it"
+    if left < datetime.timedelta(days=_SOON_DAYS):
+        return f"the certificate {certificate_path} is over on {certificate.not_valid_after_utc:%Y-%m-%d}: renew it"
+    return ""
 
 
 def _make(addresses: list[str], now: datetime.datetime) -> tuple[bytes, bytes]:

@@ -13,6 +13,8 @@ from pxeforge.services import profiles
 from pxeforge.services.answer_templates import default_template
 from pxeforge.services.archive_signature import DEBIAN_KEYRING
 from pxeforge.services.debian_package_import import import_debian
+from pxeforge.services.discovery_entry import DISCOVERY_IMAGE
+from pxeforge.services.discovery_image import build_discovery
 from pxeforge.services.events import record
 from pxeforge.services.image_catalogue import CATALOGUE, MIRRORED
 from pxeforge.services.image_store import (
@@ -53,11 +55,11 @@ class Wish:
             return self.source
         if self.isos:
             return "iso"
-        if self.name in CATALOGUE:
+        if self.name in CATALOGUE or self.name == DISCOVERY_IMAGE:
             return "package"
         if self.name in MIRRORED:
             return "mirror"
-        names = ", ".join(sorted({*CATALOGUE, *MIRRORED}))
+        names = ", ".join(sorted({*CATALOGUE, *MIRRORED, DISCOVERY_IMAGE}))
         raise ImportProblem(
             f"{self.name!r} comes from an ISO: run `pxeforge image import {self.name} --from iso FILE...`; "
             f"by name alone there are {names}"
@@ -98,6 +100,8 @@ def _import(settings: Settings, wish: Wish, progress: Tell) -> ImportedImage:
             wish.name, data_dir=settings.data_dir, mirror=mirror, keyring=wish.keyring, progress=progress
         )  # fmt: skip
     keyring = wish.keyring or DEBIAN_KEYRING
+    if wish.name == DISCOVERY_IMAGE:
+        return build_discovery(data_dir=settings.data_dir, mirror=mirror, keyring=keyring, progress=progress)
     return import_debian(wish.name, data_dir=settings.data_dir, mirror=mirror, keyring=keyring, progress=progress)
 
 

@@ -29,6 +29,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "address": "an IP address that the line is about",
     "interface": "network interface of ours",
     "to": "where a reply was to go",
+    "webhook": "name of a webhook",
+    "lost": "how many lines that nobody waited for",
     "file": "file that was asked for or fetched",
     "path": "path of an HTTP request",
     "reason": "why, in words",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SETTINGS_VARIABLE = "PXEFORGE_CHILD_SETTINGS"
 READY_VARIABLE = "PXEFORGE_CHILD_READY"
+PARENT_VARIABLE = "PXEFORGE_CHILD_PARENT"  # the supervisor's process id
 # Descriptors: for wire and tftp their end of the channel between them, for boot its listening socket and the others'.
 HANDED_VARIABLE = "PXEFORGE_CHILD_HANDED"
 _MOST_BOOT_PROCESSES = 4
@@ -69,8 +70,14 @@ def handed_over(settings: Settings) -> str:
 
 
 def die_with_parent() -> None:
-    """The kernel ends us when our parent is gone (also after kill -9): no listener outlives its supervisor."""
+    """The kernel ends us when our parent is gone (also after kill -9): no listener outlives its supervisor.
+
+    Where it was killed before the kernel was asked, we end ourselves, now that nobody is served yet.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is not None and os.getppid() != int(parent):
+        sys.exit("pxeforge: the supervisor is gone")
 
 
 def run(name: str) -> None:
@@ -188,8 +195,20 @@ def _run_agent(settings: Settings) -> None:
     app = Counted(create_agent_plane(ctx))
     tally = TallyWriter(ctx, "agent", {"agent": app})
     tally.start()
-    serve([Plane(name="agent", app=app, listener=listener, threads=32, tls=settings.data_dir / "tls")], _say_ready)
+    serve([Plane(name="agent", app=app, listener=listener, threads=32, tls=_own_pair(settings))], _say_ready)
     tally.stop()
+
+
+def _own_pair(settings: Settings) -> tuple[Path, Path]:
+    """What agents have pinned."""
+    return settings.data_dir / "tls" / "server.crt", settings.data_dir / "tls" / "server.key"
+
+
+def admin_pair(settings: Settings) -> tuple[Path, Path]:
+    """What browsers are shown: the operator's own certificate, if there is one."""
+    if settings.admin_certificate and settings.admin_key:
+        return settings.admin_certificate, settings.admin_key
+    return _own_pair(settings)
 
 
 def _run_admin(settings: Settings) -> None:
@@ -198,10 +217,12 @@ def _run_admin(settings: Settings) -> None:
     from pxeforge.app.tally_writer import TallyWriter
     from pxeforge.app.upkeep import Upkeep
     from pxeforge.app.web_server import Counted, Plane, listen_unix, serve
+    from pxeforge.app.webhook_sender import WebhookSender
     from pxeforge.services.metrics import Metrics
     from pxeforge.services.milestones import Milestones
     from pxeforge.services.readiness import Readiness
     from pxeforge.webapp.admin import create_admin
+    from pxeforge.webapp.event_stream import MOST_STREAMS, stop_streams
     from pxeforge.webapp.watch import Watch, create_watch
 
     [public], local = listen(*settings.admin_address, "admin_listen"), listen_unix(socket_path(settings.data_dir))
@@ -221,12 +242,16 @@ def _run_admin(settings: Settings) -> None:
     tally = TallyWriter(ctx, "admin", apps)
     tally.start()
     Upkeep(ctx, milestones).start()
+    sender = WebhookSender(ctx)
+    sender.start()
+    threads = 8 + MOST_STREAMS  # they are begun when they are needed
     planes = [
-        Plane(name="admin", app=apps["admin"], listener=public, threads=8, tls=settings.data_dir / "tls"),
-        Plane(name="socket", app=apps["socket"], listener=local, threads=8),
+        Plane(name="admin", app=apps["admin"], listener=public, threads=threads, tls=admin_pair(settings)),
+        Plane(name="socket", app=apps["socket"], listener=local, threads=threads),
     ]
     planes += [Plane(name="metrics", app=apps["metrics"], listener=each, threads=2) for each in watched]
-    serve(planes, _say_ready)
+    serve(planes, _say_ready, stop_streams)
+    sender.stop()
     tally.stop()
 
 

@@ -1,4 +1,4 @@
-"""Reference pages made from the code: answers, lifecycle, metrics, parameters, settings.
+"""Reference pages made from the code: answers, API, lifecycle, metrics, parameters, settings.
 
 A test holds the committed pages to it. `python -m pxeforge.app.reference docs/reference` writes them; the page of the
 commands is made by pxeforge/cli/reference.py.
@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pxeforge.app.api_reference import api_page
 from pxeforge.app.logs import FIELDS
 from pxeforge.app.settings import DEFAULT_CONFIG, MirrorSettings, Settings, SubnetSettings
+from pxeforge.domain.diagnosis import WORDS
 from pxeforge.domain.lifecycle import NEXT, HostState
 from pxeforge.render.answers_words import FAMILY_WORDS, VARIABLE_WORDS
 from pxeforge.services.answers import DEFAULTS
+from pxeforge.services.budgets import BUDGET_WORDS, DEFAULT_BUDGETS
 from pxeforge.services.context import write_whole
 from pxeforge.services.metric_table import METRICS, label_words
 from pxeforge.services.milestones import BOUNDS_S
@@ -31,10 +34,15 @@ STATE_WORDS: Final[Mapping[HostState, str]] = {
     HostState.ARMED: "its next netboot gets what it was armed for, once: mostly an install",
     HostState.BOOTING: "armed, and it has fetched its menu",
     HostState.INSTALLING: "it has fetched its answers: from now on every netboot is local",
+    HostState.INSTALLED: "its installer has finished; the new system has not registered yet",
     HostState.REGISTERED: "installed; its bootstrap has called back",
     HostState.CONFIGURING: "a deploy works on it",
     HostState.READY: "every task of its last deploy ended well",
-    HostState.FAILED: "install or deploy did not end well; the timeline says where",
+    HostState.FAILED: "install, wipe or deploy did not end well; the timeline says where",
+    HostState.RESCUE: "a rescue system or a memory test was handed out; ends when the operator says so, after its "
+    "time, or when the host is seen elsewhere",
+    HostState.WIPING: "the disks that were named by their serials are being erased",
+    HostState.RETIRED: "out of use: it cannot be armed, nothing runs on it, its netboots are local; can come back",
 }
 _SETTING_WORDS: Final[Mapping[str, str]] = {
     "router": "router offered in server mode; default: our own address",
@@ -74,12 +82,20 @@ def lifecycle_mermaid() -> str:
     order = {state: position for position, state in enumerate(HostState)}
     pairs = sorted(labels, key=lambda pair: (order[pair[0]], order[pair[1]]))
     arrows = "\n".join(f"    {a.value} --> {b.value}: {', '.join(sorted(labels[a, b]))}" for a, b in pairs)
+    diagnoses = "\n".join(
+        f"| `{name}` | {_cell(sentence)} | {_cell(remedy)} |" for name, (sentence, remedy) in WORDS.items()
+    )
     return (
         f"# The life of a host\n\n{_MADE_BY}\n\n"
         "Drawn from the one transition table in `pxeforge/domain/lifecycle.py`. "
         "A signal that has no arrow in a state is refused.\n\n"
         f"| State | Meaning |\n| --- | --- |\n{states}\n\n"
-        f"```mermaid\nstateDiagram-v2\n    [*] --> discovered\n{arrows}\n```\n"
+        f"```mermaid\nstateDiagram-v2\n    [*] --> discovered\n{arrows}\n```\n\n"
+        "## Diagnoses\n\n"
+        "What is said of a host that something holds up: `pxeforge host show` and `host list`, the API, the pages "
+        "and the metric `pxeforge_diagnoses`. Each becomes true when a [time budget](settings.md#table-budgets) is "
+        "over or an event proves it, is written into the timeline once, and goes away when it is over.\n\n"
+        f"| Name | Sentence | Remedy |\n| --- | --- | --- |\n{diagnoses}\n"
     )
 
 
@@ -153,7 +169,7 @@ def settings_table() -> str:
         "In the environment lists like `interfaces` and `dns` are written with commas. "
         "An unknown key or a value that cannot be is refused with the place where it stands.\n\n"
         f"| Key in `pxeforge.toml` | Environment | Default | Meaning |\n| --- | --- | --- | --- |\n{rows}\n\n"
-        f"{_subnet_settings()}\n{_mirror_settings()}"
+        f"{_subnet_settings()}\n{_mirror_settings()}\n{_budget_settings()}"
     )
 
 
@@ -171,6 +187,23 @@ def _mirror_settings() -> str:
         "    [mirrors.ubuntu]\n"
         '    url = "http://mirror.example/ubuntu"\n'
         '    proxy = "http://proxy.example:3128"\n'
+    )
+
+
+def _budget_settings() -> str:
+    """The part about `[budgets]`."""
+    rows = "\n".join(
+        f"| `{name}` | {seconds:.0f} | {_cell(BUDGET_WORDS[name])} |" for name, seconds in DEFAULT_BUDGETS.items()
+    )
+    return (
+        "## Table `[budgets]`\n\n"
+        "How long a host may take for each part of its way, in seconds. What takes longer gets a "
+        "[diagnosis](../operations.md#where-did-it-hang), or is ended where it says so. "
+        "A profile's parameter `budgets` wins over it. In the environment `budgets` is written as JSON.\n\n"
+        f"| Key | Default | Meaning |\n| --- | --- | --- |\n{rows}\n\n"
+        "    [budgets]\n"
+        "    step = 5400\n"
+        "    install = 21600\n"
     )
 
 
@@ -195,6 +228,7 @@ def _subnet_settings() -> str:
 
 
 PAGES: Final = {
+    "api.md": lambda: api_page(_MADE_BY),
     "answers.md": variables_table,
     "lifecycle.md": lifecycle_mermaid,
     "metrics.md": metrics_table,

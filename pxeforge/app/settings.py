@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pxeforge.app.setting_values import (
     BadSettings,
@@ -24,12 +24,15 @@ from pxeforge.app.setting_values import (
     split_listen,
 )
 from pxeforge.protocol.tftp.blksize import parse_rules
+from pxeforge.services.budgets import check as check_budgets
+from pxeforge.services.problems import Problem
+from pxeforge.store.location import Location, in_folder, parse
 
 __all__ = ["BadSettings", "Settings", "SubnetSettings", "load_settings", "parse_option", "parse_range"]
 
 DEFAULT_CONFIG = Path("/etc/pxeforge/pxeforge.toml")
-_LISTS = {"interfaces", "dns", "ntp", "routes", "search", "tftp_blksize"}
-_TABLES = {"subnets", "options", "mirrors"}  # JSON in the environment
+_LISTS = {"interfaces", "dns", "ntp", "routes", "search", "tftp_blksize", "webhook_networks"}
+_TABLES = {"subnets", "options", "mirrors", "budgets"}  # JSON in the environment
 _MIRROR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -100,8 +103,15 @@ class MirrorSettings(BaseModel):
 class Settings(_Lending):
     """Everything `pxeforge serve` can be told. Ports are UDP/TCP numbers, times are seconds."""
 
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)  # what was set, and where
+
     data_dir: Path = Field(Path("/var/lib/pxeforge"), description="where everything is kept")
     operator_dir: Path = Field(Path("/etc/pxeforge"), description="your own templates and roles; they win")
+    database: str | None = Field(
+        None,
+        repr=False,
+        description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; default: a file in data_dir",
+    )
     interfaces: tuple[str, ...] = Field((), description="network interfaces of the boot network")
     dhcp: Literal["proxy", "server", "off"] = Field("proxy", description="proxy: beside your DHCP server, no leases")
     range: str | None = Field(None, description="FIRST-LAST, addresses to lease in server mode")
@@ -118,7 +128,16 @@ class Settings(_Lending):
     )
     subnets: tuple[SubnetSettings, ...] = Field((), description="further subnets to lease addresses in, a table each")
     address_check: bool = Field(True, description="ask by ARP whether somebody uses an address before it is offered")
+    unknown_hosts: Literal["silence", "local", "discover"] = Field(
+        "local", description="hosts nobody vouched for: no answer, their own disk, or a report of their hardware"
+    )
+    discovery_end: Literal["poweroff", "reboot", "wait"] = Field(
+        "poweroff", description="what a host does that has reported its hardware"
+    )
     force: bool = Field(False, description="server mode although another DHCP server answers")
+    budgets: dict[str, float] = Field(
+        {}, description="how long each part of a host's way may take, in seconds by name: see below"
+    )
     boot_port: int = Field(8080, ge=1, le=65535)
     boot_processes: int = Field(
         0, ge=0, le=32, description="processes of the HTTP boot plane; 0: as many as processors, four at most"
@@ -128,6 +147,10 @@ class Settings(_Lending):
     )
     agent_port: int = Field(8442, ge=1, le=65535)
     admin_listen: str = Field("127.0.0.1:8443", description="ADDRESS:PORT of the web page and API (TLS)")
+    admin_certificate: Path | None = Field(
+        None, description="PEM file with your own certificate of the web page and API, and its chain; default: ours"
+    )
+    admin_key: Path | None = Field(None, description="PEM file with the key of `admin_certificate`, without passphrase")
     metrics_listen: str | None = Field(
         None, description="ADDRESS:PORT of /metrics and /readyz for monitors, plain HTTP without login; default: none"
     )
@@ -143,11 +166,22 @@ class Settings(_Lending):
     cache_max_bytes: int = Field(100 << 30, ge=1 << 20, description="most bytes that the package cache keeps")
     cache_reserve_bytes: int = Field(2 << 30, ge=0, description="bytes that the package cache leaves free")
 
-    @field_validator("data_dir", "operator_dir")
+    webhook_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = Field(
+        (), description="networks that webhooks may go to although they are ours, link-local or the boot network"
+    )
+
+    @field_validator("data_dir", "operator_dir", "admin_certificate", "admin_key")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
         # Children run in /, and a unix socket's URL needs a whole path.
-        return value.absolute()
+        return None if value is None else value.absolute()
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse(value)
+        return value
 
     @field_validator("tftp_blksize")
     @classmethod
@@ -164,6 +198,14 @@ class Settings(_Lending):
     @classmethod
     def _mirror_proxy(cls, value: str | None) -> str | None:
         return value if value is None else parse_proxy_url(value)
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets(cls, value: dict[str, float]) -> dict[str, float]:
+        try:
+            return check_budgets(value)
+        except Problem as problem:
+            raise ValueError(str(problem)) from None
 
     @field_validator("mirrors")
     @classmethod
@@ -190,6 +232,8 @@ class Settings(_Lending):
     def _complete(self) -> Settings:
         if self.dhcp == "server" and self.range is None and not self.subnets:
             raise ValueError("server mode needs addresses to lease: give --range FIRST-LAST (or use --dhcp proxy)")
+        if (self.admin_certificate is None) != (self.admin_key is None):
+            raise ValueError("your own certificate needs both `admin_certificate` and `admin_key`: give both or none")
         if self.mirror is not None and "debian" in self.mirrors:
             raise ValueError("`mirror` and [mirrors.debian] name the same: give one of them")
         return self
@@ -207,8 +251,18 @@ class Settings(_Lending):
             "mirrors": mirrors,
             "admin_address": self.admin_address,
             "metrics_address": self.metrics_address,
+            "location": self.location,
         }
         return SimpleNamespace(**{**values, **more})
+
+    @property
+    def location(self) -> Location:
+        """Where the database is; `str` of it is without the password."""
+        return in_folder(self.data_dir) if self.database is None else parse(self.database)
+
+    def origin(self, name: str) -> str:
+        """Where this one was set: the path of a file, `environment`, `command line`, or `default`."""
+        return self._origins.get(name, "default")
 
     @property
     def admin_address(self) -> tuple[str, int]:
@@ -235,9 +289,11 @@ def load_settings(
         for key, value in chosen.items():
             values[key], origin[key] = value, source
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as problem:
         raise BadSettings(_sentence(problem, origin)) from None
+    settings._origins.update(origin)
+    return settings
 
 
 def _from_file(named: Path | None) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import IO, NoReturn
 
-from pxeforge.app.assembly import addresses_of, open_context, open_data_dir, remember_addresses
-from pxeforge.app.certificate import ensure_certificate, fingerprint
-from pxeforge.app.processes import boot_count, listen
+from pxeforge.app.assembly import addresses_of, open_context, open_data_dir, refuse_second_server, remember_addresses
+from pxeforge.app.certificate import check_given, ensure_certificate, fingerprint
+from pxeforge.app.processes import admin_pair, boot_count, listen
 from pxeforge.app.settings import BadSettings, Settings
+from pxeforge.app.settings_table import write_table
 from pxeforge.app.supervisor import Handover
 from pxeforge.protocol.dhcp.subnet import BadSubnet
 from pxeforge.services import accounts, housekeeping
@@ -29,19 +30,24 @@ def start(settings: Settings, say: Callable[[str], None]) -> NoReturn:
     if not settings.interfaces:
         raise BadSettings("no interface given: name the one of the boot network, e.g. --interface eth0")
     addresses = addresses_of(settings)
+    refuse_second_server(settings)
     ctx = open_context(settings, upgrade=True)
     try:
         ctx.subnets()
     except BadSubnet as problem:
         raise BadSettings(str(problem)) from None
     remember_addresses(settings, addresses)
+    write_table(ctx, settings)
+    now = datetime.datetime.now(datetime.UTC)
+    if settings.admin_certificate and settings.admin_key:
+        warning = check_given(settings.admin_certificate, settings.admin_key, now)
+        if warning:
+            say(warning)
     password = accounts.ensure_admin(ctx)
     if password is not None:  # said at once: a start that fails later (a port in use) must not swallow it
-        say(f"first start: log in as admin with the password {password} (it is shown only once)")
-    certificate, _ = ensure_certificate(
-        settings.data_dir, [addresses.boot_address, settings.admin_address[0], "127.0.0.1"],
-        datetime.datetime.now(datetime.UTC),
-    )  # fmt: skip
+        say(f"first start: log in as admin with the password {password} (shown only once; you choose another then)")
+    ensure_certificate(settings.data_dir, [addresses.boot_address, settings.admin_address[0], "127.0.0.1"], now)
+    shown, _ = admin_pair(settings)
     housekeeping.at_start(ctx)
     ctx.database.close()
     handover = Handover(
@@ -49,7 +55,7 @@ def start(settings: Settings, say: Callable[[str], None]) -> NoReturn:
         lock=lock.fileno(),
         boot=tuple(each.detach() for each in listen("0.0.0.0", settings.boot_port, "boot_port", boot_count(settings))),  # noqa: S104
         lines=(
-            f"certificate SHA-256 {fingerprint(certificate)}",
+            f"certificate SHA-256 {fingerprint(shown)}",
             f"pxeforge is ready: admin https://{settings.admin_listen}/ boot {addresses.boot_url}/ "
             f"agents {addresses.agent_url}/ dhcp {settings.dhcp} on {', '.join(settings.interfaces)}",
         ),

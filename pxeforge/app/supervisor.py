@@ -19,6 +19,7 @@ import structlog
 from pxeforge.app import logs
 from pxeforge.app.processes import (
     HANDED_VARIABLE,
+    PARENT_VARIABLE,
     READY_VARIABLE,
     SETTINGS_VARIABLE,
     handed_over,
@@ -106,7 +107,7 @@ def supervise(handover: Handover) -> int:
 
 def _start(name: str, handed: tuple[socket.socket, ...], restarts: int = 0) -> Child:
     ready, ours = os.pipe()
-    environment = {**os.environ, **_MEMORY} | {READY_VARIABLE: str(ours)}
+    environment = {**os.environ, **_MEMORY, READY_VARIABLE: str(ours), PARENT_VARIABLE: str(os.getpid())}
     passed = [each.fileno() for each in handed]
     environment[HANDED_VARIABLE] = json.dumps(passed)
     process = subprocess.Popen(

@@ -11,6 +11,7 @@ import structlog
 from pxeforge.services import housekeeping
 from pxeforge.services.context import Context
 from pxeforge.services.milestones import Milestones
+from pxeforge.services.problems import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 _EVERY_S: Final = 5.0
@@ -35,7 +36,8 @@ class Upkeep:
                 if time.monotonic() >= next_tidy:
                     next_tidy = time.monotonic() + _TIDY_EVERY_S
                     housekeeping.tidy(self._ctx)
-            except Exception:
-                # A full disk or a locked database must not end it; the next round tries again.
+            except (StoreUnavailable, OSError) as problem:
+                log.error("housekeeping waits for the disk or the database", reason=str(problem))
+            except Exception:  # must not end it; the next round tries again
                 log.exception("housekeeping failed")
             time.sleep(_EVERY_S)

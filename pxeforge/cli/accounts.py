@@ -11,11 +11,12 @@ import click
 from pxeforge.cli.durations import duration_s
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
-from pxeforge.cli.transport import at
+from pxeforge.cli.transport import Refusal, at
 from pxeforge.domain.user_role import UserRole
 
 _ROLES = click.Choice([role.value for role in UserRole])
 _PAGE = 1000
+_FOR_ONCE = "; the next login asks for another password"
 
 
 @click.group()
@@ -48,11 +49,13 @@ def list_users(session: Any, as_json: bool) -> None:
 @user.command()
 @click.argument("name")
 @click.option("--role", type=_ROLES, default="viewer", show_default=True, help="What the user may do.")
+@click.option("--for-good", is_flag=True, help="The user may keep this password.")
 @click.pass_obj
-def add(session: Any, name: str, role: str) -> None:
-    """Add a user; the password is asked, or read from standard input."""
-    session.api.call("POST", "/users", {"name": name, "password": _password(), "role": role})
-    say(f"user {name} added as {role}")
+def add(session: Any, name: str, role: str, for_good: bool) -> None:
+    """Add a user; the password, for the first login only, is asked, or read from standard input."""
+    body = {"name": name, "password": _password(), "role": role, "must_change": not for_good}
+    session.api.call("POST", "/users", body)
+    say(f"user {name} added as {role}{_FOR_ONCE if not for_good else ''}")
 
 
 @user.command("role")
@@ -66,12 +69,19 @@ def set_role(session: Any, name: str, role: str) -> None:
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--for-good", is_flag=True, help="The user may keep this password.")
 @click.pass_obj
-def passwd(session: Any, name: str) -> None:
-    """Set a user's password and end the user's sessions."""
-    session.api.call("POST", at("/users/{}/password", name), {"password": _password()})
-    say(f"password of {name} changed")
+def passwd(session: Any, name: str | None, for_good: bool) -> None:
+    """Set a user's password, for the next login only, and end the user's sessions. Without NAME: your own."""
+    if name is None:
+        if not isinstance(session.login, tuple):
+            raise Refusal("root has no password here: say whose is meant, or log in with --server URL --user NAME")
+        session.api.call("POST", "/me/password", {"password": _password()})
+        return say("your password is changed")
+    body = {"password": _password(), **({"must_change": False} if for_good else {})}
+    done = session.api.call("POST", at("/users/{}/password", name), body)
+    return say(f"password of {name} changed{_FOR_ONCE if done['must_change'] else ''}")
 
 
 @user.command()

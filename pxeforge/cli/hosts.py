@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from pxeforge.cli import host_life
 from pxeforge.cli.durations import duration_s
-from pxeforge.cli.host_networks import network_of, reservations_of
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
-from pxeforge.cli.profiles import parameters_of
+from pxeforge.cli.power import told
 from pxeforge.cli.transport import Refusal, at
 
 
@@ -33,8 +33,10 @@ def list_hosts(session: Any, state: str | None, tag: str | None, role: str | Non
         return show_json(rows)
     columns = {
         "ID": "id", "NAME": "name", "STATE": "state", "MAC": "macs", "ADDRESS": "address", "ROLES": "roles",
-        "SEEN": "seen_at", "AGENT": "agent_seen_at",
+        "SEEN": "seen_at", "AGENT": "agent_seen_at", "DIAGNOSIS": "held_up_by",
     }  # fmt: skip
+    for row in rows:
+        row["held_up_by"] = (row.get("diagnosis") or {}).get("sentence")
     show_table(rows, columns, empty="No hosts yet: let one netboot, or `pxeforge host add --mac …`.")
     return None
 
@@ -48,7 +50,12 @@ def show(session: Any, host: str, as_json: bool) -> None:
     found = session.api.call("GET", at("/hosts/{}", host))
     if as_json:
         return show_json(found)
-    facts = found.pop("facts")
+    facts, held_up = found.pop("facts"), found.pop("diagnosis", None)
+    if held_up:
+        say(f"{'diagnosis':>14}  {held_up['sentence']} (since {moment(held_up['since'])})")
+        say(f"{'remedy':>14}  {held_up['remedy']}")
+        for event in held_up["evidence"]:
+            say(f"{'evidence':>14}  {moment(event['at'])} {event['message']}")
     for key, value in found.items():
         if value not in (None, "", [], {}):
             say(f"{key:>14}  {moment(value) if key.endswith(('_at', '_until')) else value}")
@@ -70,55 +77,6 @@ def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str,
     say(f"host {found['name'] or found['id']} is {found['state']}")
 
 
-@host.command("set")
-@click.argument("host")
-@click.option("--name", help="Host name.")
-@click.option("--tag", "tags", multiple=True, help="Tags (they replace the ones before).")
-@click.option(
-    "--loader", type=click.Choice(["auto", "ipxe", "pxelinux", "lpxelinux", "grub"]), help="Boot loader to use."
-)
-@click.option(
-    "--reserve",
-    multiple=True,
-    metavar="[MAC=]ADDRESS",
-    help="Lend this NIC always this address, in server mode (repeatable; none: any). MAC is needed where there are "
-    "several NICs.",
-)
-@click.option(
-    "--dhcp",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="What DHCP tells this host otherwise: router, dns, ntp, domain, search, mtu, lease-time (repeatable; lists "
-    "with commas; none: as the subnet says).",
-)
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.pass_obj
-def set_host(
-    session: Any,
-    host: str,
-    name: str | None,
-    tags: tuple[str, ...],
-    loader: str | None,
-    reserve: tuple[str, ...],
-    dhcp: tuple[str, ...],
-    settings: tuple[str, ...],
-) -> None:
-    """Name a host, set its network and what its answers need (disk=serial=X, wipe=true, parameters='{…}')."""
-    body: dict[str, Any] = {"name": name, "loader": loader}
-    if tags:
-        body["tags"] = list(tags)
-    if settings:
-        body["settings"] = parameters_of(settings)
-    if dhcp:
-        body["settings"] = {**body.get("settings", {}), "network": network_of(dhcp)}
-    if reserve:
-        body["reserve"] = reservations_of(reserve)
-    if not any((name, loader, tags, settings, reserve, dhcp)):
-        raise click.UsageError("say what to set: --name, --tag, --loader, --reserve, --dhcp or KEY=VALUE")
-    found = session.api.call("PATCH", at("/hosts/{}", host), body)
-    say(f"host {found['name'] or found['id']} changed")
-
-
 @host.command()
 @click.argument("host")
 @click.pass_obj
@@ -132,20 +90,27 @@ def forget(session: Any, host: str) -> None:
 @click.argument("host")
 @click.option("--profile", "profiles", multiple=True, help="What to install (with --menu: repeatable).")
 @click.option("--boot", type=click.Choice(["rescue", "memtest"]), help="Start this instead of an installer.")
+@click.option("--discover", is_flag=True, help="Start a small system that reports the hardware, and touches no disk.")
 @click.option("--menu", is_flag=True, help="Let somebody at the host's console choose by number.")
 @click.option("--timeout", default="90s", show_default=True, help="How long the menu waits for a choice.")
 @click.option("--for", "armed_for", default="2h", show_default=True, help="How long the host stays armed.")
+@click.option("--power", "boots_now", is_flag=True, help="Boot it from the network now (see `pxeforge power`).")
 @click.pass_obj
 def arm(
-    session: Any, host: str, profiles: tuple[str, ...], boot: str | None, menu: bool, timeout: str, armed_for: str
-) -> None:
+    session: Any, host: str, profiles: tuple[str, ...], boot: str | None, discover: bool, menu: bool, timeout: str,
+    armed_for: str, boots_now: bool,
+) -> None:  # fmt: skip
     """Arm a host: its next netboot installs, once. The install disk is wiped.
 
-    With --boot nothing is installed and no disk is touched: rescue starts the rescue system of the profile's image,
-    memtest a memory test. With --menu the local disk boots unless somebody chooses in time.
+    Without --profile it is the one that the host is meant for (`host set --profile`). With --boot nothing is installed
+    and no disk is touched: rescue starts the rescue system of the profile's image, memtest a memory test. --discover
+    reports the hardware. With --menu the local disk boots unless somebody chooses in time.
     """
-    if not profiles and boot != "memtest":
-        raise click.UsageError("say what to install: --profile PROFILE (see `pxeforge profile list`)")
+    boot = "discover" if discover and boot is None else boot
+    if discover and (profiles or boot != "discover"):
+        raise click.UsageError("--discover installs nothing: leave --profile and --boot away")
+    if not profiles and (menu or boot == "rescue"):
+        raise click.UsageError("say from which profile: --profile PROFILE (see `pxeforge profile list`)")
     if (boot and menu) or (len(profiles) > 1 and not menu):
         raise click.UsageError("--boot and --menu exclude each other; several --profile need --menu")
     body: dict[str, Any] = {"for_s": duration_s(armed_for)}
@@ -155,10 +120,13 @@ def arm(
         body |= {"profile": profiles[0]} if profiles else {}
         body |= {"boot": boot} if boot else {}
     found = session.api.call("POST", at("/hosts/{}/arm", host), body)
-    what = f"a menu of {', '.join(profiles)}" if menu else boot or profiles[0]
+    alone = profiles[0] if profiles else found["settings"].get("profile")
+    what = f"a menu of {', '.join(profiles)}" if menu else boot or alone
     for warning in found.get("warnings", ()):
         click.echo(f"pxeforge: warning: {warning}", err=True)
     say(f"host {found['name'] or found['id']} is armed for {what} until {moment(found['armed_until'])}")
+    if boots_now:
+        say(told(session.api.call("POST", at("/hosts/{}/power", host), {"action": "pxe"})))
 
 
 @host.command()
@@ -188,22 +156,6 @@ def unassign(session: Any, host: str, roles: tuple[str, ...]) -> None:
     """Take roles away from a host."""
     found = session.api.call("POST", at("/hosts/{}/unassign", host), {"roles": list(roles)})
     say(f"host {found['name'] or found['id']} has the roles {', '.join(found['roles']) or 'none'}")
-
-
-@host.command()
-@click.argument("host")
-@json_option
-@click.pass_obj
-def timeline(session: Any, host: str, as_json: bool) -> None:
-    """Every event of a host, with the seconds between them."""
-    rows = session.api.call("GET", at("/hosts/{}/timeline", host))
-    if as_json:
-        return show_json(rows)
-    for row in rows:
-        say(f"{moment(row['at'])} {'+' + format(row['since_s'], '.1f'):>9} s  {row['source']:<9} {row['message']}")
-    if not rows:
-        say("Nothing has happened to this host yet.")
-    return None
 
 
 @host.command()
@@ -283,5 +235,8 @@ def show_role(session: Any, name: str, as_json: bool) -> None:
         say(f"  {variable['name']} ({variable['type']}, default {variable['default']!r}): {variable['help']}")
     return None
 
+
+for command in host_life.COMMANDS:
+    host.add_command(command)
 
 COMMANDS = (host, role)

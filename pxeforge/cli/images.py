@@ -36,7 +36,8 @@ def import_image(
     """Import NAME from a signed mirror, or from installation ISO FILES.
 
     From packages of a mirror: debian-13, debian-12, debian-13-arm64 and debian-12-arm64 (installers), memtest (memory
-    test), ipxe. From a mirror's loose installer files: the same of Debian, ubuntu-14.04 to ubuntu-20.04.
+    test), ipxe, discovery (a small system that reports the hardware). From a mirror's loose installer files: the same
+    of Debian, ubuntu-14.04 to ubuntu-20.04.
 
     From ISO files (Ubuntu, CentOS, Rocky, AlmaLinux, Fedora, openSUSE), all discs of a set with the first one first:
     what is on them tells what they are. They are verified by the signature or signed checksums beside them, else by

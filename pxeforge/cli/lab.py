@@ -188,7 +188,8 @@ def _cache(folder: Path) -> Path:
 
 
 def _tell(facts: dict[str, object]) -> None:
-    say(f"web page   {facts['admin_url']}  user {facts['admin_user']}  password {facts['admin_password']}")
+    login = f"user {facts['admin_user']}  password {facts['admin_password']} (for the first login)"
+    say(f"web page   {facts['admin_url']}  {login}")
     say(f"command    pxeforge --data-dir {facts['data_dir']} host list")
     say(f"namespace  {facts['namespace']}")
 

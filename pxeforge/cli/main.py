@@ -42,14 +42,14 @@ class Group(click.Group):
         from pxeforge.servers.datagram import CannotListen
         from pxeforge.servers.interfaces import NoInterface
         from pxeforge.services.image_store import ImportProblem
-        from pxeforge.services.problems import Problem
+        from pxeforge.services.problems import Problem, StoreUnavailable
 
         try:
             return super().invoke(ctx)
         except PermissionError as problem:
             click.echo(f"pxeforge: no permission for {problem.filename}: run as root, or use --server URL", err=True)
             sys.exit(1)
-        except (Refusal, BadSettings, Problem, ImportProblem, CannotListen, NoInterface) as problem:
+        except (Refusal, BadSettings, Problem, StoreUnavailable, ImportProblem, CannotListen, NoInterface) as problem:
             click.echo(f"pxeforge: {problem}", err=True)
             sys.exit(1)
 
@@ -62,6 +62,7 @@ class Group(click.Group):
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Where everything is kept (default /var/lib/pxeforge)."
 )
+@click.option("--database", metavar="URL", help="Where the database is (default: in the data directory).")
 @click.option(
     "--server", metavar="URL", envvar="PXEFORGE_SERVER", help="Talk to a server elsewhere, e.g. https://10.0.0.1:8443."
 )
@@ -76,6 +77,7 @@ def main(
     context: click.Context,
     config: Path | None,
     data_dir: Path | None,
+    database: str | None,
     server: str | None,
     user: str | None,
     ca: str | None,
@@ -84,7 +86,7 @@ def main(
     import os
 
     login = login_of(user, os.environ) if server else None
-    flags = {"data_dir": data_dir} if data_dir else {}
+    flags = {key: value for key, value in (("data_dir", data_dir), ("database", database)) if value}
     context.obj = Session(flags=flags, config=config, server=server, login=login, verify=ca or True)
 
 
@@ -95,22 +97,28 @@ def _attach() -> None:
         completion,
         database,
         doctor,
+        events,
         health,
         host_csv,
+        host_set,
         hosts,
+        identity,
         images,
         inventory,
         lab,
         lint,
         mirror,
+        power,
         profiles,
         render,
+        rules,
         runs,
         serve,
+        webhooks,
     )
 
-    catalogue = (images, mirror, profiles, hosts, render, host_csv, lint, inventory)
-    for module in (serve, doctor, health, *catalogue, runs, accounts, database, completion, lab):
+    catalogue = (images, mirror, profiles, hosts, host_set, power, identity, rules, render, host_csv, lint, inventory)
+    for module in (serve, doctor, health, *catalogue, runs, events, accounts, webhooks, database, completion, lab):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -163,10 +163,16 @@ def cancel(session: Any, run_id: str) -> None:
 
 @run.command()
 @click.argument("run_id")
+@click.option(
+    "--task", metavar="TASK", help="Do this one again, with all that wait for it: e.g. mariadb.install@db-01."
+)
 @click.pass_obj
-def resume(session: Any, run_id: str) -> None:
+def resume(session: Any, run_id: str, task: str | None) -> None:
     """Take up a failed or cancelled run at its first unfinished task."""
-    _follow(session, session.api.call("POST", at("/runs/{}/resume", run_id)), wait=True, as_json=False, diff=False)
+    body = {} if task is None else {"task": task}
+    _follow(
+        session, session.api.call("POST", at("/runs/{}/resume", run_id), body), wait=True, as_json=False, diff=False
+    )
 
 
 @click.group()

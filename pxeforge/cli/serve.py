@@ -13,6 +13,7 @@ from pxeforge.cli.output import say
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.")
+@click.option("--database", metavar="URL", help="Where the database is (default: in --data-dir).")
 @click.option("--interface", "interfaces", multiple=True, help="Interface of the boot network (repeatable).")
 @click.option("--dhcp", type=click.Choice(["proxy", "server", "off"]), help="proxy (default): beside your DHCP server.")
 @click.option("--range", "range", metavar="FIRST-LAST", help="Addresses to lease in server mode.")

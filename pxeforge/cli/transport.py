@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import requests
 import requests_unixsocket
@@ -16,6 +18,10 @@ from pxeforge.app.processes import socket_path
 from pxeforge.app.settings import Settings
 
 _TIMEOUT_S = 60
+_MOST_AT_ONCE = 1000  # rows of one part of a list
+_QUIET_S = 20  # a stream says every five seconds that it is there
+_PATIENCE_S = 60  # how long a server that is started again is waited for
+_AGAIN_S = 1.0
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
@@ -24,11 +30,17 @@ class Refusal(Exception):
 
 
 class Api(Protocol):
-    """One request to the REST API; returns the JSON answer, raises Refusal."""
+    """One request to the REST API; returns the JSON answer, raises Refusal. A list comes whole, unless `query` has a
+    `limit`: the server sends it in parts.
+    """
 
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
     ) -> Any: ...
+
+    def follow(self, path: str, query: Mapping[str, Any] | None = None, last_id: int | None = None, /) -> Iterator[Any]:
+        """What a stream sends, from the event after `last_id` (None: from now) on, for ever. Raises Refusal."""
+        ...
 
 
 class Bearer(requests.auth.AuthBase):
@@ -105,6 +117,49 @@ class HttpApi:
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
     ) -> Any:
+        return _whole(query, lambda more: self._part(method, path, body, more))
+
+    def follow(self, path: str, query: Mapping[str, Any] | None = None, last_id: int | None = None) -> Iterator[Any]:
+        """Streams end now and then: it comes again and goes on where it was, for a while also without a server."""
+        lost_at: float | None = None
+        while True:
+            try:
+                for event_id, told in self._events(path, query, last_id):
+                    last_id, lost_at = event_id, None
+                    if told is not None:
+                        yield told
+            except requests.RequestException as problem:
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > _PATIENCE_S or isinstance(problem, requests.exceptions.SSLError):
+                    raise Refusal(
+                        f"the server is gone ({type(problem).__name__}): is `pxeforge serve` running?"
+                    ) from None
+                time.sleep(_AGAIN_S)
+
+    def _events(
+        self, path: str, query: Mapping[str, Any] | None, last_id: int | None
+    ) -> Iterator[tuple[int, Any]]:  # fmt: skip
+        """The events of one stream with their ids; the first one only says where it begins."""
+        headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
+        with self._session.get(
+            f"{self._base}/api/v1{path}", params=query, headers=headers, stream=True, verify=self._verify,
+            timeout=(_TIMEOUT_S, _QUIET_S),
+        ) as reply:  # fmt: skip
+            if reply.status_code != 200:
+                _unwrap(reply.status_code, reply.json())
+            block: dict[str, str] = {}
+            for line in reply.iter_lines(decode_unicode=True):
+                if line:
+                    name, _, value = line.partition(": ")
+                    block[name] = value
+                    continue
+                if "id" in block:
+                    yield int(block["id"]), json.loads(block["data"]) if "data" in block else None
+                block = {}
+
+    def _part(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+    ) -> tuple[Any, str]:  # fmt: skip
         try:
             reply = self._session.request(
                 method, f"{self._base}/api/v1{path}", json=body, params=query, timeout=_TIMEOUT_S, verify=self._verify
@@ -118,7 +173,7 @@ class HttpApi:
             raise Refusal(
                 f"the server does not answer ({type(problem).__name__}): is `pxeforge serve` running?"
             ) from None
-        return _unwrap(reply.status_code, answer)
+        return _unwrap(reply.status_code, answer), reply.headers.get("Link", "")
 
 
 class LocalApi:
@@ -133,8 +188,38 @@ class LocalApi:
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
     ) -> Any:
+        return _whole(query, lambda more: self._part(method, path, body, more))
+
+    def follow(  # the same for whatever is asked
+        self, _path: str, _query: Mapping[str, Any] | None = None, _last_id: int | None = None
+    ) -> Iterator[Any]:
+        raise Refusal("no server runs, so nothing happens: start one with `pxeforge serve`")
+
+    def _part(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+    ) -> tuple[Any, str]:  # fmt: skip
         reply = self._client.open(f"/api/v1{path}", method=method, json=body, query_string=query)
-        return _unwrap(reply.status_code, reply.get_json(silent=True))
+        return _unwrap(reply.status_code, reply.get_json(silent=True)), reply.headers.get("Link", "")
+
+
+def _whole(
+    query: Mapping[str, Any] | None, part: Callable[[Mapping[str, Any] | None], tuple[Any, str]]
+) -> Any:  # fmt: skip
+    """A list of many parts as one: whoever names no limit wants all of it."""
+    asked = {key: value for key, value in (query or {}).items() if value is not None}
+    answer, link = part(asked or None)
+    if not isinstance(answer, list) or "limit" in asked:
+        return answer
+    while cursor := _next_cursor(link):
+        more, link = part({**asked, "limit": _MOST_AT_ONCE, "cursor": cursor})
+        answer += more
+    return answer
+
+
+def _next_cursor(link: str) -> str | None:
+    """That of the next part, from the header Link (RFC 8288); None at the end."""
+    found = re.fullmatch(r'<([^>]*)>; rel="next"', link)
+    return parse_qs(urlsplit(found[1]).query).get("cursor", [None])[0] if found else None
 
 
 def _unwrap(status: int, answer: Any) -> Any:

@@ -12,10 +12,24 @@ from pxeforge.domain.mac import MacAddress
 
 
 class Boot(enum.Enum):
-    """The two things a netbooting host can be told."""
+    """What a netbooting host can be told."""
 
+    SILENCE = "silence"  # nothing, in server mode no lease either
     LOCAL = "local"  # proxy mode: silence; server mode: a lease without a boot file
-    INSTALL = "install"
+    INSTALL = "install"  # what it is armed for
+    DISCOVER = "discover"  # a small system that reports the hardware
+
+    @property
+    def sends_file(self) -> bool:
+        return self in (Boot.INSTALL, Boot.DISCOVER)
+
+
+class UnknownHosts(enum.Enum):
+    """What hosts get that nobody vouched for."""
+
+    SILENCE = "silence"
+    LOCAL = "local"
+    DISCOVER = "discover"
 
 
 class LoaderChoice(enum.Enum):
@@ -42,6 +56,9 @@ class BootRequest:
     uuid: str | None = None  # option 97, lower case with dashes
     vendor_class: str = ""  # option 60
     interface: str = ""
+    relay: str | None = None  # giaddr: the relay it was heard through
+    circuit_id: str | None = None  # what that relay says of its port, as text or hex (option 82.1)
+    remote_id: str | None = None  # and of itself (option 82.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +79,18 @@ class BootDecision:
     loader: LoaderChoice = LoaderChoice.AUTO
 
 
-def decide_boot(request: BootRequest, host: KnownHost | None, now: float) -> BootDecision:
-    """Only a host that is armed, in time and on a firmware we have a loader for is offered an installer."""
+def decide_boot(
+    request: BootRequest, host: KnownHost | None, now: float, unknown: UnknownHosts = UnknownHosts.LOCAL
+) -> BootDecision:
+    """Only a host that is armed, in time and on a firmware we have a loader for is offered an installer.
+
+    `unknown`: what a host gets that nobody vouched for (`host` None); never an installer.
+    """
     if host is None:
+        if unknown is UnknownHosts.SILENCE:
+            return BootDecision(boot=Boot.SILENCE, reason="unknown host: unknown_hosts is silence")
+        if unknown is UnknownHosts.DISCOVER and request.firmware in BOOTABLE:
+            return BootDecision(boot=Boot.DISCOVER, reason="unknown host: it is to report its hardware")
         return BootDecision(boot=Boot.LOCAL, reason="unknown host: it is never offered an installer")
     if host.state not in (HostState.ARMED, HostState.BOOTING):
         return BootDecision(boot=Boot.LOCAL, reason=f"host is {host.state.value}, not armed")

@@ -26,6 +26,7 @@ verify:                           # real operations, after all tasks of this rol
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _SELECTOR = re.compile(
     r"^(?P<first>first\()?role:(?P<role>[a-z][a-z0-9-]*)(?:\.(?P<task>[a-z][a-z0-9-]*))?(?(first)\))$"
 )
 _STEP_NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
+_KEPT = 256  # roles that were read lately
 _DEFAULT_TIMEOUT_S = {"deploy": 1800.0, "verify": 120.0}
 
 
@@ -217,6 +219,12 @@ def load_role(path: Path) -> Role:
 
 def parse_role(text: str, file: str, folder_name: str, templates: Mapping[str, str]) -> Role:
     """A role from the text of its role.yaml; raises RoleProblem."""
+    return _parsed(text, file, folder_name, tuple(templates.items()))
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _parsed(text: str, file: str, folder_name: str, templates: tuple[tuple[str, str], ...]) -> Role:
+    """Each text once: the pages ask for all roles with every list, and a role takes 20 ms."""
     try:
         document = parse_document(text, file)
     except DocumentProblem as problem:
@@ -225,7 +233,7 @@ def parse_role(text: str, file: str, folder_name: str, templates: Mapping[str, s
         raw = _RawRole.model_validate(document.data)
     except ValidationError as error:
         raise RoleProblem(findings_of(document, error)) from None
-    return _RoleReader(document, templates).read(raw, folder_name)
+    return _RoleReader(document, dict(templates)).read(raw, folder_name)
 
 
 class _RoleReader:

@@ -22,7 +22,7 @@ from pxeforge.lab.login import PASSWORD_HASH, Login
 from pxeforge.lab.qemu import Machine, further_disk, make_disk
 from pxeforge.lab.session import Lab
 from pxeforge.lab.stages import marks_of, table
-from pxeforge.services import installs
+from pxeforge.services import install_tokens
 
 HOST = "n1"
 PROFILE = IMAGE
@@ -151,7 +151,7 @@ class Journey:
     def token_is_dead(self) -> None:
         """The registration token opens nothing a second time, and the attempt is in the timeline."""
         attempt = self.lab.json("host", "show", HOST)["attempt"]["id"]
-        token = installs.token_of(self.lab.context, attempt, "installer")
+        token = install_tokens.token_of(self.lab.context, attempt, "installer")
         url = f"http://{self.lab.facts['address']}:8080/installer/{token}/register"
         thief = ["-H", "Content-Type: application/json", "-d", json.dumps({"hostname": "thief"}), url]
         code = self.lab.rack().run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *thief]).stdout

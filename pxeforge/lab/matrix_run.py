@@ -22,7 +22,7 @@ from pxeforge.lab.newer_qemu import QemuMissing, find_qemu
 from pxeforge.lab.qemu import Machine, MachineError, flash_files, processor_of
 from pxeforge.lab.session import Lab, LabProblem, is_worlds_fault
 from pxeforge.lab.site_dhcp import PROGRAMS, Brand, path_of
-from pxeforge.services import installs
+from pxeforge.services import install_tokens
 from pxeforge.services.image_catalogue import CATALOGUE
 
 SPARE: Final = len(ROWS) + 1
@@ -175,7 +175,7 @@ class _Attempt:
         lab.pxeforge("host", "arm", row.name, "--profile", str(image_for(row.arch)))
         host = lab.host(row.name)
         assert host is not None
-        token = installs.token_of(lab.context, host["attempt"]["id"], "answers")
+        token = install_tokens.token_of(lab.context, host["attempt"]["id"], "answers")
         self._known = len(lab.timeline(row.name))
         try:
             self._machine.start()

@@ -237,7 +237,7 @@ class DhcpServer:
         if self._wires.is_ours(request.mac):
             return Ignored("this computer asks itself: it is no host"), None
         decision = self._decide(message, request)
-        dialect = self._dialect(message, arrival, request) if decision.boot is Boot.INSTALL else None
+        dialect = self._dialect(message, arrival, request) if decision.boot.sends_file else None
         return proxy.answer(message, arrival, request, decision, self._settings.files, dialect), request
 
     def _dialect(self, message: DhcpMessage, arrival: Arrival, request: BootRequest) -> Dialect | None:
@@ -255,6 +255,8 @@ class DhcpServer:
         if isinstance(who, Ignored) or message.message_type not in _DECIDED_ON or self._wires.is_ours(who.mac):
             return authority.answer(message, arrival, self._settings.files), None
         decision = self._decide(message, who)
+        if decision.boot is Boot.SILENCE:
+            return Ignored(decision.reason), who
         return authority.answer(message, arrival, self._settings.files, who, decision), who
 
     def _decide(self, message: DhcpMessage, request: BootRequest) -> BootDecision:

@@ -1,4 +1,4 @@
-"""Users: their roles, passwords (argon2id), and a brake on guessing."""
+"""Users: their roles, passwords (argon2id; one that somebody else set is for once), and a brake on guessing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import sessions
+from pxeforge.services import password_policy, sessions
 from pxeforge.services.acting import PASSWORD, Actor
 from pxeforge.services.context import Context
-from pxeforge.services.events import record
+from pxeforge.services.events import differing, record
 from pxeforge.services.problems import Conflict, NotFound, Problem, TooMany
+from pxeforge.services.versions import expect_user, version_of_user
 from pxeforge.store.tables import User
 
 _HASHER = PasswordHasher()
 # Verified for unknown names too, so that the answer takes the same time whether the name exists or not.
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
-_MIN_LENGTH: Final = 10
-_MAX_LENGTH: Final = 1024
 _RESERVED: Final = frozenset({"root", "server", "import"})  # who acts without being a user
 
 
@@ -58,13 +57,18 @@ def parse_role(text: str) -> UserRole:
         raise Problem(f"{text!r} is not a role of users: choose one of {', '.join(UserRole)}") from None
 
 
+def password_for_once() -> str:
+    """For a first login: nobody has to think of one that will be changed at once."""
+    return secrets.token_urlsafe(12)
+
+
 def ensure_admin(ctx: Context) -> str | None:
-    """At the first start: makes the user `admin` and returns the one-time clear password; else None."""
-    password = secrets.token_urlsafe(12)
+    """At the first start: makes the user `admin` and returns the clear password, which is for once; else None."""
+    password = password_for_once()
     with ctx.database.write() as session:
         if session.scalars(select(User.name)).first() is not None:
             return None
-        session.add(_user(ctx, "admin", password, UserRole.ADMIN))
+        session.add(_user(ctx, "admin", password, UserRole.ADMIN, must_change=True))
         record(
             session, ctx, source="server", kind="user_added", who="server",
             message="user admin made at the first start",
@@ -106,35 +110,53 @@ def _neighbourhood(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
-def add(ctx: Context, name: str, password: str, *, role: UserRole, who: str) -> None:
+def add(ctx: Context, name: str, password: str, *, role: UserRole, who: str, must_change: bool = False) -> None:
+    """`must_change`: the password is for the first login only, because whoever adds the user knows it."""
     _check(name, password)
     with ctx.database.write() as session:
         if session.get(User, name) is not None:
             raise Conflict(f"there is a user {name} already")
-        session.add(_user(ctx, name, password, role))
+        session.add(_user(ctx, name, password, role, must_change=must_change))
         record(
             session, ctx, source="operator", kind="user_added", who=who,
             message=f"user {name} added as {role.value} by {who}", data={"after": {"name": name, "role": role.value}},
         )  # fmt: skip
 
 
-def set_password(ctx: Context, name: str, password: str, *, who: str) -> None:
-    """Also ends every session of the user."""
-    _check_password(password)
+def set_password(ctx: Context, name: str, password: str, *, who: str, must_change: bool = False) -> None:
+    """Also ends every session of the user. `must_change`: it is for the next login only."""
+    password_policy.check(name, password)
+    hashed = _HASHER.hash(password)
     with ctx.database.write() as session:
         user = _find(session, name)
-        user.password_hash = _HASHER.hash(password)
+        before, user.password_hash, user.must_change = user.must_change, hashed, must_change
         sessions.drop(session, name)
         record(
             session, ctx, source="operator", kind="password_changed", who=who,
-            message=f"password of {name} changed by {who}",
+            message=f"password of {name} changed by {who}" + (", for the next login only" if must_change else ""),
+            data=differing({"must_change": before}, {"must_change": must_change}) if before != must_change else None,
         )  # fmt: skip
 
 
-def set_role(ctx: Context, name: str, role: UserRole, *, who: str) -> None:
-    """Counts at once, for sessions and tokens too; the last admin stays one."""
+def change_own(ctx: Context, name: str, old: str, new: str) -> None:
+    """The user's own choice, after `login` said that `old` is right: the account may be used from now on."""
+    if old == new:
+        raise Problem("the new password is the old one: choose another")
+    set_password(ctx, name, new, who=name)
+
+
+def must_change(ctx: Context, name: str) -> bool:
+    """Whether the user may do nothing but choose a password of their own."""
+    with ctx.database.read() as session:
+        user = session.get(User, name)
+        return user is not None and user.must_change
+
+
+def set_role(ctx: Context, name: str, role: UserRole, *, who: str, expected_version: str | None = None) -> None:
+    """Counts at once, for sessions and tokens too; the last admin stays one. Raises Stale (services/versions.py)."""
     with ctx.database.write() as session:
         user = _find(session, name)
+        expect_user(session, user, expected_version)
         before = UserRole(user.role)
         if before is role:
             return
@@ -148,10 +170,11 @@ def set_role(ctx: Context, name: str, role: UserRole, *, who: str) -> None:
         )  # fmt: skip
 
 
-def remove(ctx: Context, name: str, *, who: str) -> None:
+def remove(ctx: Context, name: str, *, who: str, expected_version: str | None = None) -> None:
     """With the user go its sessions and API tokens."""
     with ctx.database.write() as session:
         user = _find(session, name)
+        expect_user(session, user, expected_version)
         if UserRole(user.role) is UserRole.ADMIN and _admins(session) == 1:
             raise Conflict("the last admin cannot be removed: make another user admin first")
         session.delete(user)
@@ -164,7 +187,20 @@ def remove(ctx: Context, name: str, *, who: str) -> None:
 def list_users(ctx: Context) -> list[dict[str, Any]]:
     with ctx.database.read() as session:
         rows = session.scalars(select(User).order_by(User.name))
-        return [{"name": u.name, "role": u.role, "created_at": u.created_at} for u in rows]
+        return [_view(user) for user in rows]
+
+
+def show(ctx: Context, name: str) -> dict[str, Any]:
+    """One user as the list shows it, with its version (services/versions.py); raises NotFound."""
+    with ctx.database.read() as session:
+        user = _find(session, name)
+        return {**_view(user), "version": version_of_user(user)}
+
+
+def _view(user: User) -> dict[str, Any]:
+    return {
+        "name": user.name, "role": user.role, "created_at": user.created_at, "must_change": user.must_change,
+    }  # fmt: skip
 
 
 def _find(session: Session, name: str) -> User:
@@ -178,8 +214,11 @@ def _admins(session: Session) -> int:
     return session.scalar(select(func.count()).where(User.role == UserRole.ADMIN.value)) or 0
 
 
-def _user(ctx: Context, name: str, password: str, role: UserRole) -> User:
-    return User(name=name, password_hash=_HASHER.hash(password), created_at=ctx.clock(), role=role.value)
+def _user(ctx: Context, name: str, password: str, role: UserRole, *, must_change: bool) -> User:
+    return User(
+        name=name, password_hash=_HASHER.hash(password), created_at=ctx.clock(), role=role.value,
+        must_change=must_change,
+    )  # fmt: skip
 
 
 def _check(name: str, password: str) -> None:
@@ -187,11 +226,4 @@ def _check(name: str, password: str) -> None:
         raise Problem("a user name has letters, digits, - and _ only")
     if name in _RESERVED:
         raise Problem(f"{name} would be mistaken in the audit log: choose another name")
-    _check_password(password)
-
-
-def _check_password(password: str) -> None:
-    if len(password) < _MIN_LENGTH:
-        raise Problem(f"the password is too short: use at least {_MIN_LENGTH} characters")
-    if len(password) > _MAX_LENGTH:
-        raise Problem(f"the password is too long: use at most {_MAX_LENGTH} characters")
+    password_policy.check(name, password)

@@ -22,6 +22,7 @@ class Actor:
     role: UserRole
     via: str
     address: str | None = None
+    must_change: bool = False  # the password was set by somebody else: nothing but changing it is allowed
 
     @property
     def local(self) -> bool:

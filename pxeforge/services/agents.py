@@ -7,10 +7,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pxeforge.services import rescue
 from pxeforge.services.context import Context, digest
 from pxeforge.services.events import record, told_lately
 from pxeforge.services.facts import merge_facts
 from pxeforge.services.problems import Forbidden, Problem
+from pxeforge.services.retirement import is_retired
 from pxeforge.store.tables import AgentCredential, Host
 
 POLL_S = 2.0
@@ -38,6 +40,8 @@ def _known(session: Session, host_id: str) -> tuple[Host, AgentCredential]:
     host, row = session.get(Host, host_id), session.get(AgentCredential, host_id)
     if host is None or row is None:
         raise Forbidden("this host was forgotten: register it again")
+    if is_retired(host):
+        raise Forbidden("this host is retired: bring it back first (`pxeforge host revive`)")
     return host, row
 
 
@@ -60,6 +64,7 @@ def hello(
                 session, ctx, host_id=host_id, source="agent", kind="agent_connected",
                 message=f"installed system is up, agent {version[:32]} connected from {peer}",
             )  # fmt: skip
+            rescue.agent_is_up(session, ctx, host)
         row.boot_id, row.version, row.seen_at = boot_id[:64], version[:32], now
         row.clock_skew_s = round(clock - now, 3) if clock is not None else None
     return {"server_time": now, "poll_s": POLL_S}

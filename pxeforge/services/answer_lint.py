@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pxeforge.render.environment import TemplateProblem
 from pxeforge.render.lint_finding import Severity
-from pxeforge.services import installs, profiles
+from pxeforge.services import previews, profiles
 from pxeforge.services.answer_findings import (
     FileFinding,
     lint_answers,
@@ -55,20 +55,20 @@ def lint_profile(ctx: Context, name: str) -> list[FileFinding]:
 
 def _lint(ctx: Context, base: str, host: str | None, profile: str | None) -> Iterator[FileFinding]:
     try:
-        basis = installs.basis(ctx, host, profile=profile)
-        menus = {kind: installs.preview(ctx, host, what=what, profile=profile) for kind, what in _MENUS.items()}
+        basis = previews.basis(ctx, host, profile=profile)
+        menus = {kind: previews.preview(ctx, host, what=what, profile=profile) for kind, what in _MENUS.items()}
         yield from lint_menus(menus, f"{base}/menu")
         if basis is None:
             return
-        answers = installs.preview(ctx, host, what="answers", profile=profile)
+        answers = previews.preview(ctx, host, what="answers", profile=profile)
         known = known_questions(basis.image)
         told = lint_answers(f"{base}/answers", answers, basis.source, known)
         yield from with_origins(told, basis.template, basis.values, basis.dirs)
-        for number, args in enumerate(installs.preview(ctx, host, what="kernel-args", profile=profile).splitlines()):
+        for number, args in enumerate(previews.preview(ctx, host, what="kernel-args", profile=profile).splitlines()):
             if args and not args.startswith("#") and number == 1:  # of a menu's entries the first is the install
                 yield from lint_args(f"{base}/kernel-args", args, basis.source.installer)
         for what in _SCRIPTS:
-            yield from lint_shell(f"{base}/{what}", installs.preview(ctx, host, what=what, profile=profile))
+            yield from lint_shell(f"{base}/{what}", previews.preview(ctx, host, what=what, profile=profile))
     except Problem as problem:
         if not isinstance(problem.__cause__, TemplateProblem):
             raise

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from pxeforge.domain.installer import Installer
 from pxeforge.domain.lifecycle import HostState
-from pxeforge.services import attempts, hosts, installs, profiles
+from pxeforge.services import attempts, hosts, install_tokens, previews, profiles
 from pxeforge.services.answer_findings import (
     FileFinding,
     lint_answers,
@@ -32,7 +32,7 @@ TEXTS: Final = {
     "menu.grub": "GRUB menu", "kernel-args": "Kernel arguments", "early": "Early script", "disks": "Disk script",
     "late": "Late script",
 }  # fmt: skip
-_MORE_TEXTS: Final = {Installer.SUBIQUITY: {name: name for name in installs.SEED_FILES}}
+_MORE_TEXTS: Final = {Installer.SUBIQUITY: {name: name for name in install_tokens.SEED_FILES}}
 _LOADERS: Final = {"menu": "ipxe", "menu.pxelinux": "pxelinux", "menu.grub": "grub"}  # as the linter calls them
 _SCRIPTS: Final = frozenset({"early", "disks", "late"})
 _SOURCE: Final = re.compile(r"host=(?P<host>[^,]+)(,(profile=(?P<of>[^,]+)|attempt=(?P<attempt>[^,]+)))?")
@@ -76,7 +76,7 @@ class Preview:
 
 def preview(ctx: Context, source: Source, *, what: str) -> Preview:
     """Raises Problem, with file and line where a template does not render."""
-    text = installs.preview(ctx, source.host, what=what, profile=source.profile, attempt=source.attempt)
+    text = previews.preview(ctx, source.host, what=what, profile=source.profile, attempt=source.attempt)
     title, known = _told(ctx, source)
     found = tuple(sorted(_findings(ctx, source, what, text), key=lambda one: one.line))
     return Preview(source=source, title=title, text=hide_text(ctx, text, known), findings=found)
@@ -85,7 +85,7 @@ def preview(ctx: Context, source: Source, *, what: str) -> Preview:
 def texts_of(ctx: Context, source: Source) -> dict[str, str]:
     """The texts there are, with their titles: some installers ask for more than others."""
     try:
-        basis = installs.basis(ctx, source.host, profile=source.profile, attempt=source.attempt)
+        basis = previews.basis(ctx, source.host, profile=source.profile, attempt=source.attempt)
     except Problem:
         return TEXTS
     return {**TEXTS, **_MORE_TEXTS.get(basis.source.installer, {})} if basis else TEXTS
@@ -106,7 +106,7 @@ def _findings(ctx: Context, source: Source, what: str, text: str) -> Iterator[Fi
     elif what == "kernel-args":
         yield from _kernel_findings(ctx, source, text)
     elif what == "answers":
-        basis = installs.basis(ctx, source.host, profile=source.profile, attempt=source.attempt)
+        basis = previews.basis(ctx, source.host, profile=source.profile, attempt=source.attempt)
         if basis is not None:
             told = lint_answers(what, text, basis.source, known_questions(basis.image))
             yield from with_origins(told, basis.template, basis.values, basis.dirs)
@@ -114,7 +114,7 @@ def _findings(ctx: Context, source: Source, what: str, text: str) -> Iterator[Fi
 
 def _kernel_findings(ctx: Context, source: Source, text: str) -> Iterator[FileFinding]:
     """Each line for itself; those that begin with # are titles of menu entries."""
-    basis = installs.basis(ctx, source.host, profile=source.profile, attempt=source.attempt)
+    basis = previews.basis(ctx, source.host, profile=source.profile, attempt=source.attempt)
     installer = basis.source.installer if basis else Installer.DEBIAN
     for number, line in enumerate(text.splitlines(), start=1):
         for one in lint_args("kernel-args", line, installer) if line and not line.startswith("#") else ():

@@ -31,6 +31,7 @@ from pxeforge.render.preset import static_network_preset
 from pxeforge.render.repositories import Repository
 from pxeforge.render.snippets import LateSnippet
 from pxeforge.render.values import AnswersProblem
+from pxeforge.services import budgets
 from pxeforge.services.context import Addresses
 from pxeforge.services.problems import Problem
 
@@ -75,6 +76,7 @@ DEFAULTS: dict[str, Any] = {
     "installed_kernel_args": "",  # kept by the installed system
     "console": None,  # e.g. ttyS0,115200n8
     "power_action": "reboot",  # reboot | poweroff
+    "budgets": {},  # {name: seconds}: how long the parts of an install may take, where they differ
 }
 # Parameters whose worth hangs on `layout`, and what reads each of them alone.
 _BOUND_TO_THE_LAYOUT: dict[str, Callable[[Any], object]] = {
@@ -102,6 +104,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             raise Problem(f"parameter {key} must be a mapping")
         if (isinstance(default, str) or default is None) and not isinstance(value, str | None):
             raise Problem(f"parameter {key} must be a text")
+        if key == budgets.PARAMETER:
+            budgets.check(value)
         if key == "wipe" and not isinstance(value, bool | list):
             raise Problem("parameter wipe must be true, false or a list of disk serials")
     merged = effective(parameters)

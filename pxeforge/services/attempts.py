@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
 from pxeforge.services import hosts
-from pxeforge.services.boot_menu import PLAN, Purpose, asks, choices_of
+from pxeforge.services.boot_menu import asks, choices_of
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound
 from pxeforge.store.tables import Attempt, Host, Profile
@@ -38,7 +37,7 @@ def of_host(ctx: Context, text: str, *, limit: int = _SHOWN) -> list[dict[str, A
         ).all()
         further = {one.attempt_id for row in rows for one in choices_of(row.parameters)[1:]}
         shown = [row for row in rows if row.id not in further or row.answers_at is not None]
-        return [{**hosts.attempt_view(row), "purpose": _purpose(row.parameters)} for row in shown[:limit]]
+        return [{**hosts.attempt_view(row), "purpose": _purpose(row)} for row in shown[:limit]]
 
 
 def show(ctx: Context, text: str, attempt_id: str) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def show(ctx: Context, text: str, attempt_id: str) -> dict[str, Any]:
         host, attempt = hosts.find(session, text), session.get(Attempt, attempt_id)
         if attempt is None or attempt.host_id != host.id:
             raise NotFound(f"{host.name or host.id} has no attempt {attempt_id!r}: see `pxeforge host attempts`")
-        return {**hosts.attempt_view(attempt), "purpose": _purpose(attempt.parameters)}
+        return {**hosts.attempt_view(attempt), "purpose": _purpose(attempt)}
 
 
 def layers(ctx: Context, host_id: str) -> list[dict[str, Any]]:
@@ -57,13 +56,9 @@ def layers(ctx: Context, host_id: str) -> list[dict[str, Any]]:
         return list(session.scalars(query.limit(_SHOWN)))
 
 
-def _purpose(layer: Mapping[str, Any]) -> str:
-    """install, rescue, memtest or menu."""
-    if asks(layer):
-        return "menu"
-    if PLAN in layer:
-        return choices_of(layer)[0].purpose.value
-    return Purpose.INSTALL.value if "template" in layer else Purpose.MEMTEST.value
+def _purpose(attempt: Attempt) -> str:
+    """install, rescue, memtest, wipe or menu."""
+    return "menu" if asks(attempt.parameters) else attempt.purpose
 
 
 def using_profile(ctx: Context, name: str) -> Use:

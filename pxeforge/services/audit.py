@@ -50,11 +50,11 @@ def entries(ctx: Context, wanted: Filter, *, limit: int = 100) -> list[dict[str,
         query = query.where(Event.id < wanted.before)
     with ctx.database.read() as session:
         if wanted.host is not None:
-            query = query.where(Event.host_id == _host_id(session, wanted.host))
+            query = query.where(Event.host_id == host_id_of(session, wanted.host))
         return [event_view(row) for row in session.scalars(query)]
 
 
-def _host_id(session: Session, text: str) -> str:
+def host_id_of(session: Session, text: str) -> str:
     """Also of a host that was forgotten since, by its whole id."""
     try:
         return find(session, text).id

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pxeforge.engine.blueprint import BlueprintProblem, InventoryHost, assign, load_blueprint
+from sqlalchemy import select
+
+from pxeforge.engine.blueprint import Assignment, BlueprintProblem, HostRule, InventoryHost, assign, load_blueprint
 from pxeforge.engine.roles import Role, RoleProblem, load_roles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
@@ -37,6 +39,65 @@ def list_blueprints(ctx: Context) -> list[dict[str, Any]]:
     return views
 
 
+def show(ctx: Context, name: str) -> dict[str, Any]:
+    """One blueprint: its text, what is wrong in it, its rules with the hosts that they take now; raises NotFound.
+
+    `findings` (file, line, message, fix) are of the file itself, or, where that is good, of how it fits the hosts.
+    """
+    files = _files(ctx)
+    if name not in files:
+        raise NotFound(f"there is no blueprint {name!r}: known are {', '.join(sorted(files)) or 'none'}")
+    text = files[name].read_text(encoding="utf-8", errors="replace")
+    view: dict[str, Any] = {
+        "name": name, "file": str(files[name]), "text": text, "summary": "", "variables": {}, "rules": [],
+        "hosts": [], "findings": [],
+    }  # fmt: skip
+    try:
+        loaded = load_blueprint(files[name], load_roles(ctx.assets("roles")))
+        view |= {
+            "summary": loaded.summary,
+            "variables": dict(loaded.variables),
+            "rules": list(map(_rule, loaded.rules)),
+        }
+        with ctx.database.read() as session:
+            rows = session.scalars(select(Host).order_by(Host.name, Host.id)).all()
+            given = assign(loaded, _inventory(rows))
+            view["hosts"] = [_host(row, given[row.id]) for row in rows if row.id in given]
+    except (BlueprintProblem, RoleProblem) as problem:
+        view["findings"] = [
+            {"file": one.file, "line": one.line, "message": one.message, "fix": one.fix} for one in problem.findings
+        ]
+    return view
+
+
+def _rule(rule: HostRule) -> dict[str, Any]:
+    match = {key: value for key, value in (("name", rule.name), ("mac", rule.mac), ("tag", rule.tag)) if value}
+    return {
+        "line": rule.line, "count": rule.count, "match": match, "roles": list(rule.roles),
+        "variables": dict(rule.variables),
+    }  # fmt: skip
+
+
+def _host(row: Host, given: Assignment) -> dict[str, Any]:
+    """`addresses` as the host reported them, each with its length where it is known."""
+    told = row.facts.get("nics")
+    nics = [nic for nic in told if isinstance(nic, dict)] if isinstance(told, list) else []
+    found = [str(one) for nic in nics for one in (nic.get("addresses") or []) if isinstance(one, str)]
+    return {
+        "id": row.id, "name": row.name or row.id, "state": row.state, "roles": list(given.roles),
+        "variables": dict(given.variables), "addresses": found or ([row.address] if row.address else []),
+    }  # fmt: skip
+
+
+def _inventory(rows: Sequence[Host]) -> list[InventoryHost]:
+    return [
+        InventoryHost(
+            host_id=host.id, name=host.name or host.id, macs=tuple(nic.mac for nic in host.nics), tags=tuple(host.tags)
+        )
+        for host in rows
+    ]  # fmt: skip
+
+
 def wanted(ctx: Context, blueprint: str | None, rows: Sequence[Host], roles: Mapping[str, Role]) -> Wanted:
     """Without a blueprint: the roles that were assigned host by host. Raises NotFound, Problem (file and line)."""
     if blueprint is None:
@@ -46,16 +107,7 @@ def wanted(ctx: Context, blueprint: str | None, rows: Sequence[Host], roles: Map
         raise NotFound(f"there is no blueprint {blueprint!r}: known are {', '.join(sorted(files)) or 'none'}")
     try:
         loaded = load_blueprint(files[blueprint], roles)
-        inventory = [
-            InventoryHost(
-                host_id=host.id,
-                name=host.name or host.id,
-                macs=tuple(nic.mac for nic in host.nics),
-                tags=tuple(host.tags),
-            )
-            for host in rows
-        ]
-        assigned = assign(loaded, inventory)
+        assigned = assign(loaded, _inventory(rows))
     except BlueprintProblem as problem:
         raise Problem(str(problem)) from problem
     return Wanted({host_id: (given.roles, given.variables) for host_id, given in assigned.items()}, loaded.variables)

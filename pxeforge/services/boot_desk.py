@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from pxeforge.domain.boot import Boot, BootDecision, BootRequest, decide_boot
@@ -12,7 +13,7 @@ from pxeforge.protocol.dhcp.dialect import DialectBook
 from pxeforge.protocol.syslog import SyslogLine
 from pxeforge.render.environment import TemplateProblem
 from pxeforge.render.menus import MenuKind, MenuProblem
-from pxeforge.services import hosts, images, installs, loaders, wire_hosts
+from pxeforge.services import discovery, hosts, images, loaders, rescue, sightings, wire_hosts, wire_menus
 from pxeforge.services.context import Context
 from pxeforge.services.events import insert, note, note_by_mac
 from pxeforge.services.problems import NotFound, Problem
@@ -29,10 +30,13 @@ _MENU_PREFIXES = {
 _LPXELINUX_MENU = f"{loaders.LPXELINUX.rpartition('/')[0]}/pxelinux.cfg/01-"
 _OWN_MENUS = {"menu.ipxe": MenuKind.IPXE, "grub.cfg": MenuKind.GRUB}
 _SEEN = """
-    UPDATE hosts SET seen_at = value ->> 1, firmware = value ->> 2, uuid = coalesce(uuid, value ->> 3)
+    UPDATE hosts SET seen_at = CAST(value ->> 1 AS float), firmware = value ->> 2, uuid = coalesce(uuid, value ->> 3)
     FROM json_each(:rows) JOIN nics n ON n.mac = value ->> 0 WHERE hosts.id = n.host_id
 """
+BOOT_LOOP_S = 600  # a netboot this soon after registration is worth a word in the timeline
 _CROWD_COUNTED_S = 10.0
+_PLACE_KEPT_S = 600.0  # what is only posted may be lost
+_MOST_PLACES = 50_000  # remembered; beyond it they are asked of the database again
 _MAX_STRANGERS = 10_000  # hosts nobody vouched for: a flood of made-up MACs must not fill the database
 
 
@@ -42,6 +46,7 @@ class Desk:
     def __init__(self, ctx: Context, dialects: DialectBook | None = None) -> None:
         """`dialects` is told of each host that came as far as a file transfer."""
         self._ctx, self._dialects = ctx, dialects or DialectBook()
+        self._places: dict[MacAddress, tuple[tuple[str | None, ...], float]] = {}
         self._crowded_until = 0.0  # strangers are not recorded before: there are too many
 
     # ------------------------------------------------------------------ DHCP
@@ -53,11 +58,14 @@ class Desk:
         host_id, known, registered_at = found or (None, None, None)
         # A stranger stays one after it was written down: its second DISCOVER is no news.
         is_stranger = known is None or known.state is HostState.DISCOVERED
-        decision = decide_boot(request, None if is_stranger else known, now)
+        if is_stranger:  # most packets come from others: nothing is looked up for those
+            decision = decide_boot(request, None, now, discovery.for_unknown(ctx, host_id, now))
+        else:
+            decision = decide_boot(request, known, now)
         if not ctx.news.is_new(str(request.mac), f"{message_type} {decision.boot.value} {decision.reason}", now):
             return decision
-        local = "local" if server_mode else "silence"
-        what = "boot file" if decision.boot is Boot.INSTALL else local
+        local = "local" if server_mode and decision.boot is not Boot.SILENCE else "silence"
+        what = "boot file" if decision.boot.sends_file else local
         who = "iPXE" if request.is_ipxe else request.firmware.value
         said = f"{message_type} by {who} on {request.interface}: {what} ({decision.reason})"
         data = {
@@ -67,13 +75,28 @@ class Desk:
             ctx.database.post(lambda statements: self._discovered(statements, request, now))
         else:
             ctx.database.post_row(_SEEN, str(request.mac), now, request.firmware.value, request.uuid)
+            if known is not None and known.state is HostState.RESCUE:
+                ctx.database.post(partial(rescue.netbooted, host_id=host_id, at=now))
+        if message_type == "DISCOVER":  # what comes later may be sent past the relay
+            self._sighted(host_id, request, now)
         note_by_mac(ctx, str(request.mac), source="dhcp", kind="netboot", message=said, data=data)
-        if registered_at and now - registered_at < installs.BOOT_LOOP_S and decision.boot is Boot.LOCAL:
+        if registered_at and now - registered_at < BOOT_LOOP_S and decision.boot is Boot.LOCAL:
             note_by_mac(
                 ctx, str(request.mac), source="dhcp", kind="netboot_after_install",
                 message="netboots right after its install and is sent to its disk: no second install",
             )  # fmt: skip
         return decision
+
+    def _sighted(self, host_id: str | None, request: BootRequest, now: float) -> None:
+        """Keeps where the NIC is, when that is new to this process: most netboots are from where the last one was."""
+        place = (request.interface, request.relay, request.circuit_id, request.remote_id)
+        known, at = self._places.get(request.mac, (None, 0.0))
+        if host_id is not None and known == place and now - at < _PLACE_KEPT_S:
+            return
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        self._places[request.mac] = place, now
+        self._ctx.database.post(lambda statements: sightings.sighted(statements, request, now))
 
     def _discovered(self, statements: Statements, request: BootRequest, now: float) -> None:
         """Writes down a host whose MAC was unknown when its packet came, but for one stranger too many."""
@@ -111,15 +134,15 @@ class Desk:
         if found is not None:
             mac, kind = found
             self._dialects.reached(mac)
-            return installs.menu(self._ctx, mac, kind, peer=peer_ip, source="tftp").encode()
+            return wire_menus.menu(self._ctx, mac, kind, peer=peer_ip, source="tftp").encode()
         if name in loaders.GRUB_STARTS:
-            return installs.grub_start(self._ctx, peer_ip).encode()
+            return wire_menus.grub_start(self._ctx, peer_ip).encode()
         own = loaders.own_name(name)
         if own is not None:
             mac, name = own
             self._dialects.reached(mac)
             if name == "autoexec.ipxe":
-                script = installs.autoexec(self._ctx, mac, peer=peer_ip, source="tftp")
+                script = wire_menus.autoexec(self._ctx, mac, peer=peer_ip, source="tftp")
                 return script.encode() if script is not None else None
         try:
             if name.startswith("images/"):

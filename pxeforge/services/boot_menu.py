@@ -12,6 +12,7 @@ from pxeforge.render.menus import LOCAL_ENTRY, EntryKind, Menu, MenuEntry, MenuK
 from pxeforge.services import images
 from pxeforge.services.answers import effective, kernel_args, rescue_args
 from pxeforge.services.context import Context
+from pxeforge.services.discovery_entry import discovery_entry
 from pxeforge.services.install_sources import source_of
 
 PLAN: Final = "boot"  # the key of an attempt's parameters that holds a plan; an install at once has none
@@ -19,7 +20,10 @@ MEMTEST_IMAGE: Final = "memtest"
 MENU_TIMEOUT_S: Final = 90
 RESCUE_NUMBER: Final = "98"
 MEMTEST_NUMBER: Final = "99"
-_NO_PARAMETERS: Final = frozenset({"template", PLAN})
+ERASE: Final = "erase"  # the key of an attempt's parameters that says what a wipe erases
+_NO_PARAMETERS: Final = frozenset({"template", PLAN, ERASE})
+# A wipe partitions nothing, whatever profile and host say of their installs.
+_NO_PARTITIONS: Final[Mapping[str, Any]] = {"layout": "plain", "partitions": [], "reserve": None, "mirror_disk": None}
 
 
 class Purpose(enum.Enum):
@@ -28,6 +32,8 @@ class Purpose(enum.Enum):
     INSTALL = "install"
     RESCUE = "rescue"
     MEMTEST = "memtest"
+    WIPE = "wipe"
+    DISCOVER = "discover"
 
 
 class NamedHost(Protocol):
@@ -80,7 +86,7 @@ def host_parameters(host: NamedHost, layer: Mapping[str, Any]) -> dict[str, Any]
     """Profile parameters, then the host's own; `disk` and `wipe` of the host are short for parameters."""
     own = {key: value for key, value in host.settings.items() if key in ("disk", "wipe")}
     base = {key: value for key, value in layer.items() if key not in _NO_PARAMETERS}
-    return effective(base, host.settings.get("parameters", {}), own)
+    return effective(base, host.settings.get("parameters", {}), own, _NO_PARTITIONS if ERASE in layer else {})
 
 
 def build_menu(
@@ -110,6 +116,8 @@ def _entry(
             id=choice.number, title="Test the memory", kind=EntryKind.PROGRAM, kernel_path=f"{base}/memtest.bin",
             efi_path=f"{base}/memtest.efi",
         )  # fmt: skip
+    if choice.purpose is Purpose.DISCOVER:
+        return discovery_entry(ctx, choice.number, choice.image, tokens[choice.attempt_id], host.settings)
     parameters, hostname = host_parameters(host, choice.parameters), host.name or ""
     source = source_of(ctx, images.by_reference(ctx, choice.image))
     if choice.purpose is Purpose.RESCUE:
@@ -118,7 +126,8 @@ def _entry(
             parameters, hostname=hostname, addresses=ctx.addresses, suite=choice.suite, source=source
         )  # fmt: skip
     else:
-        title = f"Install {choice.profile} on {host.name}"
+        is_wipe = ERASE in choice.parameters
+        title = f"Erase disks of {host.name}" if is_wipe else f"Install {choice.profile} on {host.name}"
         token = tokens[choice.attempt_id]
         args = kernel_args(
             parameters, hostname=hostname, addresses=ctx.addresses, token=token, boot_mac=str(mac), source=source

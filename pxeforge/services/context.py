@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -11,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pxeforge.assets import asset_dirs
@@ -56,6 +58,11 @@ class Context:
     news: News = field(default_factory=News)
     dhcp: str = "proxy"  # how the wire answers: proxy, server or off
     subnets: Callable[[], Sequence[Subnet]] = tuple  # what it leases in server mode
+    unknown_hosts: str = "local"  # what hosts get that nobody vouched for: silence, local or discover
+    discovery_end: str = "poweroff"  # what a host does that has reported its hardware: poweroff, reboot or wait
+    boot_networks: Callable[[], Sequence[IPv4Network]] = tuple  # where hosts are; webhooks do not go there
+    webhook_networks: Sequence[IPv4Network | IPv6Network] = ()  # but to these in any case
+    budgets: Mapping[str, float] = field(default_factory=dict)  # seconds, where they differ from the defaults
     udebs: MirrorUdebs | None = None  # what mirrors have for installers' kernels; None: nobody is asked
 
     def towards(self, peer: str) -> Context:
@@ -117,6 +124,14 @@ def load_master_key(data_dir: Path) -> bytes:
     if len(key) != 44:
         raise Problem(f"{path} is damaged: restore it from a backup (secrets in the database are encrypted with it)")
     return key
+
+
+def write_news(path: Path, content: bytes) -> None:
+    """Writes the file whole unless it says just that already: a process starts again also while the disk is full."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return
+    write_whole(path, content)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:

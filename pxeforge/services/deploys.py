@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -20,10 +20,12 @@ from pxeforge.services import blueprints, hosts, secrets
 from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from pxeforge.store.tables import AgentCredential, Host, Run, RunTask
+from pxeforge.store.tables import AgentCredential, Assignment, Host, Run, RunTask
 
+_NOTHING: Mapping[str, Sequence[str]] = {}
 LEASE_S = 60.0
 _SILENT_AGENT_S = 60.0
+_HOSTS_TOLD = 50  # of a run, in the audit log
 MAX_LEASES = 5  # a task whose agent vanished so often is failed, not tried for ever
 LIMITS = {"mirror": 20}
 _STEP_TEXTS = ("message", "output", "diff")
@@ -66,10 +68,16 @@ def check_roles(ctx: Context, names: Sequence[str]) -> None:
             raise NotFound(f"there is no role {name!r}: known are {', '.join(sorted(known))}")
 
 
-def plan(ctx: Context, *, blueprint: str | None = None, limit: Sequence[str] = ()) -> dict[str, Any]:
-    """What a deploy would do, as data, text and graph; nothing is changed."""
+def plan(
+    ctx: Context, *, blueprint: str | None = None, limit: Sequence[str] = (),
+    assigned: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What a deploy would do, as data, text and graph; nothing is changed.
+
+    `assigned`: as if these hosts (by id) had these roles, instead of those that they have.
+    """
     with ctx.database.read() as session:
-        compiled, problems = _compile(ctx, session, blueprint)
+        compiled, problems = _compile(ctx, session, blueprint, assigned or {})
         chosen = _limited(session, limit)
     tasks = [task for task in compiled.tasks if not chosen or task.host_id in chosen]
     shown = replace(compiled, tasks=tuple(tasks))
@@ -98,17 +106,24 @@ def packages_of_plan(ctx: Context, *, blueprint: str | None = None) -> list[str]
     return list(dict.fromkeys(name for each in params for name in each["names"]))
 
 
-def _compile(ctx: Context, session: Session, blueprint: str | None) -> tuple[Plan, list[str]]:
+def _compile(
+    ctx: Context, session: Session, blueprint: str | None, assigned: Mapping[str, Sequence[str]] = _NOTHING
+) -> tuple[Plan, list[str]]:
     """The plan for every host that can take part, and a sentence for each that cannot."""
     roles = roles_at_hand(ctx)
-    rows = session.scalars(select(Host).order_by(Host.name, Host.id)).all()
+    query = select(Host).order_by(Host.name, Host.id)
+    if blueprint is None:  # facts of hosts are large: only those that count
+        query = query.where(Host.id.in_(select(Assignment.host_id)) | Host.id.in_(assigned))
+    rows = session.scalars(query).all()
     wanted = blueprints.wanted(ctx, blueprint, rows, roles)
+    with_agent = set(session.scalars(select(AgentCredential.host_id)))
     problems, members = [], []
     for host in rows:
         names, variables = wanted.per_host.get(host.id, ((), {}))
+        names = tuple(assigned.get(host.id, names))
         if not names:
             continue
-        if host.state not in _DEPLOYABLE or session.get(AgentCredential, host.id) is None or not host.address:
+        if host.state not in _DEPLOYABLE or host.id not in with_agent or not host.address:
             problems.append(
                 f"{host.name or host.id} has roles but is {host.state}: it is left out until it is registered"
             )
@@ -183,7 +198,9 @@ def _start(
             kind="run_started",
             who=who,
             message=f"{label} started by {who}",
-        )
+            data={"after": {"kind": kind, "state": run.state, "dry run": check, "blueprint": blueprint,
+                            "tasks": len(tasks), "hosts": sorted({task.host_name for task in tasks})[:_HOSTS_TOLD]}},
+        )  # fmt: skip
         if kind == "deploy" and not check:
             for host_id in dict.fromkeys(task.host_id for task in tasks):
                 hosts.move(
@@ -206,10 +223,18 @@ def _add_tasks(run: Run, tasks: Sequence[PlannedTask]) -> None:
         )  # fmt: skip
 
 
-def list_runs(ctx: Context, *, limit: int = 100) -> list[dict[str, Any]]:
-    """Newest first, without tasks."""
+def list_runs(
+    ctx: Context, *, limit: int = 100, after: Sequence[Any] | None = None, kind: str | None = None,
+    state: str | None = None, blueprint: str | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Newest first, without tasks; only those behind the run that began at `after[0]` and has the id `after[1]`."""
+    wanted = {Run.kind: kind, Run.state: state, Run.blueprint: blueprint}
+    query = select(Run).where(*(column == value for column, value in wanted.items() if value is not None))
+    if after is not None:
+        at, last = after
+        query = query.where((Run.created_at < at) | ((Run.created_at == at) & (Run.id < last)))
     with ctx.database.read() as session:
-        runs = session.scalars(select(Run).order_by(Run.created_at.desc()).limit(limit)).all()
+        runs = session.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)).all()
         counted = select(RunTask.run_id, RunTask.state, func.count()).group_by(RunTask.run_id, RunTask.state)
         counts: dict[str, dict[str, int]] = {}
         for run_id, state, number in session.execute(counted.where(RunTask.run_id.in_([run.id for run in runs]))):
@@ -233,39 +258,67 @@ def cancel(ctx: Context, run_id: str, *, who: str) -> dict[str, Any]:
             if task.state in (TaskState.PENDING.value, TaskState.RUNNING.value):
                 task.state, task.finished_at, task.fence = TaskState.CANCELLED.value, ctx.clock(), task.fence + 1
         record(
-            session, ctx, run_id=run.id, source="engine", kind="run_cancelled", who=who, message=f"cancelled by {who}"
-        )
+            session, ctx, run_id=run.id, source="engine", kind="run_cancelled", who=who, message=f"cancelled by {who}",
+            data={"before": {"state": "running"}, "after": {"state": "cancelled"}},
+        )  # fmt: skip
         _end_run(session, ctx, run, "cancelled")
         session.flush()
         return _run_view(session, run, ctx.clock())
 
 
-def resume(ctx: Context, run_id: str, *, who: str) -> dict[str, Any]:
-    """Takes a failed or cancelled run up again: what succeeded stays, the rest is pending once more."""
+def resume(ctx: Context, run_id: str, *, who: str, task: str | None = None) -> dict[str, Any]:
+    """Takes a failed or cancelled run up again: what succeeded stays, the rest is pending once more.
+
+    With `task` (its id, or its name in the plan) that one is done again, with all that wait for it and nothing else;
+    a run that succeeded may be taken up like this too.
+    """
     with ctx.database.write() as session:
         run = _find_run(session, run_id)
-        if run.state not in ("failed", "cancelled"):
+        again = _again(run, task)
+        if run.state not in ("failed", "cancelled") and (task is None or run.state == "running"):
             raise Conflict(f"the run {run.id} is {run.state}: only a failed or cancelled run can be resumed")
         busy = session.scalars(select(Run).where(Run.state == "running")).first()
         if busy is not None:
             raise Conflict(f"the {busy.kind} {busy.id} is running: wait for it or cancel it")
-        lost = next((task for task in run.tasks if session.get(Host, task.host_id) is None), None)
+        lost = next((each for each in run.tasks if session.get(Host, each.host_id) is None), None)
         if lost is not None:
             raise Conflict(f"the host {lost.planned['host_name']} was forgotten since: start a new {run.kind}")
-        for task in run.tasks:
-            if TaskState(task.state) not in SUCCEEDED:
-                task.state, task.finished_at, task.started_at = TaskState.PENDING.value, None, None
-                task.result = {}
+        before = run.state
+        for each in again:
+            each.state, each.finished_at, each.started_at = TaskState.PENDING.value, None, None
+            each.result = {}
         run.state, run.finished_at = "running", None
-        record(session, ctx, run_id=run.id, source="engine", kind="run_resumed", who=who, message=f"resumed by {who}")
+        message = f"resumed by {who}" if task is None else f"{again[0].planned_id} done again by {who}"
+        record(
+            session, ctx, run_id=run.id, source="engine", kind="run_resumed", who=who, message=message,
+            data={"before": {"state": before}, "after": {"state": run.state, "tasks again": len(again)}},
+        )  # fmt: skip
         if run.kind == "deploy" and not run.check:
-            for host_id in dict.fromkeys(task.host_id for task in run.tasks):
+            for host_id in dict.fromkeys(each.host_id for each in (run.tasks if task is None else again)):
                 hosts.move(
                     session, ctx, session.get_one(Host, host_id), Signal.RUN_STARTED, source="engine", who=who,
                     message=f"deploy {run.id} resumed",
                 )  # fmt: skip
         session.flush()
         return _run_view(session, run, ctx.clock())
+
+
+def _again(run: Run, task: str | None) -> list[RunTask]:
+    """What is to be done once more, in the order of the plan; the one that is named comes first. Raises NotFound."""
+    if task is None:
+        return [each for each in run.tasks if TaskState(each.state) not in SUCCEEDED]
+    named = next((each for each in run.tasks if task in (each.id, each.planned_id)), None)
+    if named is None:
+        raise NotFound(f"the run {run.id} has no task {task!r}: see `pxeforge run show {run.id} --json`")
+    waiting = set(_graph(run).descendants(named.planned_id))
+    return [named, *(each for each in run.tasks if each.planned_id in waiting)]
+
+
+def plan_of(ctx: Context, run_id: str) -> dict[str, list[str]]:
+    """What each task of a run waits for, by the names that both have in the plan."""
+    with ctx.database.read() as session:
+        run = _find_run(session, run_id)
+        return {task.planned_id: list(task.planned["after"]) for task in run.tasks}
 
 
 def _find_run(session: Session, text: str) -> Run:

@@ -23,7 +23,7 @@ from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
 from pxeforge.protocol.dhcp.client import classify
 from pxeforge.protocol.dhcp.exchange import BINL_PORT, CLIENT_PORT, DHCP_PORT, Answer, Arrival, Ignored, Reply
 from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, MessageType, Op, Option
-from pxeforge.services import hosts, installs, loaders
+from pxeforge.services import discovery, hosts, loaders, previews, wire_hosts, wire_menus
 from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
 from pxeforge.services.problems import Problem
@@ -34,7 +34,6 @@ _ADDRESSES: Final = frozenset({1, 3, 6, 28, 42, 50, 54})
 _TEXTS: Final = frozenset({12, 15, 60, 66, 67})
 _SECONDS: Final = frozenset({51, 58, 59})
 _ASKED: Final = bytes((1, 3, 6, 12, 15, 42, 43, 54, 60, 66, 67, 97, 119, 121))
-_SCRIPTS: Final = ("answers", "early", "disks", "late")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,8 @@ def explain(ctx: Context, text: str, *, firmware: str | None = None) -> dict[str
     decision, steps = machine.netboots()
     files = {}
     if decision.boot is Boot.INSTALL:
-        scripts = _SCRIPTS if installs.has_answers(ctx, text) else ()
-        files = {what: installs.preview(ctx, text, what=what, mac=mac) for what in (*machine.menus, *scripts)}
+        texts = (*machine.menus, *previews.fetched(ctx, text))
+        files = {what: previews.preview(ctx, text, what=what, mac=mac) for what in texts}
     return {
         "nic": str(mac), "our_address": ours, "our_address_reason": why,
         "relay": str(relay) if relay != ANY else None, "firmware": asked.value, "decision": decision.boot.value,
@@ -166,10 +165,16 @@ class _Machine:
         if isinstance(request, Ignored):
             raise Problem(f"a host with {self._firmware.value} firmware does not netboot: choose another --firmware")
         is_stranger = self._known.state is HostState.DISCOVERED
-        decision = decide_boot(request, None if is_stranger else self._known, self._ctx.clock())
+        now = self._ctx.clock()
+        found = wire_hosts.decision_facts(self._ctx, self._mac) if is_stranger else None
+        unknown = discovery.for_unknown(self._ctx, found[0] if found else None, now)
+        decision = decide_boot(request, None if is_stranger else self._known, now, unknown)
         if self._ctx.dhcp == "off":
             steps.append(Step(title="no answer", reason="DHCP is off: the site's server must name the boot file"))
             return decision, steps, choose_boot_file(request, decision, self._files, self._ours)
+        if decision.boot is Boot.SILENCE:
+            steps.append(Step(title="no answer", reason=decision.reason))
+            return decision, steps, None
         offer = self._answer(discover, DHCP_PORT, request, decision)
         if isinstance(offer, Ignored):
             others = "" if self._authority is not None else ": the site's DHCP server alone answers"
@@ -254,7 +259,7 @@ class _Machine:
             second = {shim: grub for grub, shim in loaders.SHIM_OF.items() if grub != shim}[name]
             folder, by_http = file.removesuffix(name), "://" in file
             root = f"{self._ctx.addresses.boot_url}/" if by_http else ""
-            start = loaders.grub_start_by_http(self._ctx) if by_http else installs.grub_start(self._ctx)
+            start = loaders.grub_start_by_http(self._ctx) if by_http else wire_menus.grub_start(self._ctx)
             steps.append(self._file(f"{folder}{second}", "shim starts the GRUB beside it"))
             steps.append(Step(
                 title=_title(f"{root}{loaders.GRUB_PREFIXES[name]}grub.cfg"), text=start,
@@ -272,7 +277,7 @@ class _Machine:
 
     def _shows_menu(self, what: str, name: str, reason: str) -> list[Step]:
         self.menus.append(what)
-        text = installs.preview(self._ctx, self._text, what=what, mac=self._mac)
+        text = previews.preview(self._ctx, self._text, what=what, mac=self._mac)
         return [Step(title=_title(name), reason=reason, text=text)]
 
 

@@ -9,11 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pxeforge.domain.identity import useful_serial, useful_uuid
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
+from pxeforge.services.identity import claimed
 from pxeforge.services.problems import Problem
+from pxeforge.services.sightings import mark
 from pxeforge.store.tables import Host, Nic
 
 _MAX_BYTES = 200_000
@@ -61,15 +64,15 @@ def merge_facts(session: Session, ctx: Context, host: Host, facts: dict[str, Any
         first = problem.errors()[0]
         raise Problem(f"facts not usable: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     host.facts = facts
-    if checked.uuid:
-        host.uuid = checked.uuid.lower()
-    if checked.serial:
-        host.serial = checked.serial
+    # What many boards share is no identity: it stays among the facts, to be seen.
+    host.uuid = useful_uuid(checked.uuid) or useful_uuid(host.uuid)
+    host.serial = useful_serial(checked.serial) or useful_serial(host.serial)
     # Bonds, VLANs and bridges bear the MACs of NICs, or made-up ones. Where there is no hardware at all (a container)
     # everything counts.
     real = [nic for nic in checked.nics if nic.physical] or checked.nics
     for nic in real:
         _learn_nic(session, ctx, host, nic)
+    mark(session, ctx, host)
 
 
 def _learn_nic(session: Session, ctx: Context, host: Host, facts: _NicFacts) -> None:
@@ -97,8 +100,10 @@ def _take_over(session: Session, ctx: Context, host: Host, row: Nic) -> bool:
     if other.state != HostState.DISCOVERED.value or other.name or other.roles:
         record(
             session, ctx, host_id=host.id, source="agent", kind="conflict",
-            message=f"reports the NIC {row.mac}, which belongs to host {other.name or other.id}: forget one of them",
+            message=f"reports the NIC {row.mac}, which belongs to host {other.name or other.id}: see `pxeforge host "
+            "conflicts`",
         )  # fmt: skip
+        claimed(session, ctx, host, row.mac, other)
         return False
     row.host = host
     session.flush()

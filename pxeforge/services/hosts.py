@@ -6,23 +6,26 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, defer
 
 from pxeforge.domain.boot import LoaderChoice
 from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
 from pxeforge.domain.mac import MacAddress, NotAMac
-from pxeforge.services import reservations
+from pxeforge.services import diagnosis, power_record, racks, reservations
 from pxeforge.services.answers import check_host_parameters
 from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import insert, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.services.versions import expect_host, version_of
 from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Host, Nic, Run, RunTask
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+RESERVED_NAMES = frozenset({"assign", "bulk", "export", "import"})  # addresses of the API, beside those of hosts
 _TAG = re.compile(r"[A-Za-z0-9_.:-]{1,63}")
-_SETTINGS = {"disk", "wipe", "parameters", "network"}
+_WRITING = frozenset(state.value for state in (HostState.INSTALLING, HostState.INSTALLED, HostState.WIPING))
+_SETTINGS = {"disk", "wipe", "parameters", "network", "rack", "profile"}
 
 
 def find(session: Session, text: str) -> Host:
@@ -88,14 +91,15 @@ def list_hosts(
         if state:
             query = query.where(Host.state == _state(state).value)
         agents = {row.host_id: row for row in session.scalars(select(AgentCredential))}
-        views = [view(host, agent=agents.get(host.id)) for host in session.scalars(query)]
+        # What a host reported of itself is most of its row, and this list does not show it.
+        views = [view(host, agent=agents.get(host.id)) for host in session.scalars(query.options(defer(Host.facts)))]
     return [
         one for one in views if (tag is None or tag in one["tags"]) and (role is None or role in one["roles"])
     ]  # fmt: skip
 
 
 def show(ctx: Context, text: str) -> dict[str, Any]:
-    """One host with its facts and its current attempt."""
+    """One host with its facts, its current attempt and its version (services/versions.py)."""
     with ctx.database.read() as session:
         host = find(session, text)
         attempt = session.get(Attempt, host.attempt_id) if host.attempt_id else None
@@ -103,14 +107,19 @@ def show(ctx: Context, text: str) -> dict[str, Any]:
             **view(host, agent=session.get(AgentCredential, host.id)),
             "facts": host.facts,
             "attempt": attempt_view(attempt) if attempt else None,
+            "diagnosis": diagnosis.told(session, [host.id]).get(host.id),
+            "version": version_of(host),
         }
 
 
 def labels(ctx: Context, ids: Collection[str]) -> dict[str, str]:
     """What people call these hosts: the name, else the first MAC; a host that is gone is not in it."""
     with ctx.database.read() as session:
-        found = session.scalars(select(Host).where(Host.id.in_(ids)))
-        return {host.id: host.name or (host.macs[0] if host.macs else host.id) for host in found}
+        named = session.execute(select(Host.id, Host.name).where(Host.id.in_(ids))).all()
+        nameless = [host_id for host_id, name in named if not name]
+        first = select(Nic.host_id, func.min(Nic.mac)).where(Nic.host_id.in_(nameless)).group_by(Nic.host_id)
+        macs = dict(session.execute(first).all()) if nameless else {}
+        return {host_id: name or macs.get(host_id, host_id) for host_id, name in named}
 
 
 def attempt_view(attempt: Attempt) -> dict[str, Any]:
@@ -159,18 +168,21 @@ def change(
     loader: str | None = None,
     settings: dict[str, Any] | None = None,
     reserve: dict[str, Any] | None = None,
+    expected_version: str | None = None,
 ) -> dict[str, Any]:
     """Sets what is given and leaves the rest (a setting that is None goes away); a discovered host becomes known.
 
-    `reserve`: addresses by MAC, as reservations.reserve takes them.
+    `reserve`: addresses by MAC, as reservations.reserve takes them. Raises Stale if the host is not what the caller
+    saw (`expected_version`).
     """
     with ctx.database.write() as session:
         host = find(session, text)
+        expect_host(session, host, expected_version)
         if host.state == HostState.DISCOVERED.value:
             move(session, ctx, host, Signal.ADOPT, who=who, message=f"adopted by {who}")
         _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings, reserve=reserve)
         session.flush()
-        return view(host)
+        return {**view(host), "version": version_of(host)}
 
 
 def put(
@@ -197,14 +209,42 @@ def put(
     host = next(iter(known.values()), None) or _new_host(ctx, session, HostState.DISCOVERED)
     present = {nic.mac for nic in host.nics}
     host.nics.extend(Nic(mac=str(mac)) for mac in dict.fromkeys(macs) if str(mac) not in present)
-    if host.state == HostState.DISCOVERED.value:
+    edit(
+        session, ctx, host, who=who, name=name, tags=tags, roles=roles, loader=loader, settings=settings,
+        reserve=reserve,
+    )  # fmt: skip
+    return host
+
+
+def edit(
+    session: Session,
+    ctx: Context,
+    host: Host,
+    *,
+    who: str,
+    name: str | None = None,
+    tags: list[str] | None = None,
+    roles: Sequence[str] | None = None,
+    loader: str | None = None,
+    settings: dict[str, Any] | None = None,
+    reserve: dict[str, Any] | None = None,
+    adopts: bool = True,
+) -> None:
+    """Sets what is given in the caller's transaction; tags and roles become exactly these. Raises Problem.
+
+    A discovered host becomes known, unless it is not vouched for by this (`adopts`).
+    """
+    if adopts and host.state == HostState.DISCOVERED.value:
         move(session, ctx, host, Signal.ADOPT, who=who, message=f"added by {who}")
     _change(session, ctx, host, who, name=name, tags=tags, loader=loader, settings=settings, reserve=reserve)
     if roles is not None:
         _unassign(session, ctx, host, [row.role for row in host.roles if row.role not in roles], who)
         _assign(session, ctx, host, roles, who)
     session.flush()
-    return host
+
+
+def is_tag(text: object) -> bool:
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None
 
 
 def _change(
@@ -231,12 +271,14 @@ def _change(
     if name is not None:
         if not _NAME.fullmatch(name):
             raise Problem(f"{name!r} is not a host name: use a-z, 0-9 and -, at most 63 characters (RFC 1123)")
+        if name in RESERVED_NAMES:
+            raise Problem(f"{name} is a word of the API's addresses: choose another name for the host")
         other = session.scalars(select(Host).where(Host.name == name, Host.id != host.id)).first()
         if other is not None:
             raise Conflict(f"the name {name} belongs to host {other.id}: choose another")
         put("name", name)
     if tags is not None:
-        bad = [tag for tag in tags if not isinstance(tag, str) or not _TAG.fullmatch(tag)]
+        bad = [tag for tag in tags if not is_tag(tag)]
         if bad:
             raise Problem(f"{bad[0]!r} is not a tag: use letters, digits and _ . : -")
         put("tags", sorted(set(tags)))
@@ -256,6 +298,10 @@ def _change(
             if network != host.settings.get("network", {}):
                 reservations.check(ctx, network)
             merged |= {"network": network} if network else {}
+        if settings.get("rack") is not None:
+            merged["rack"] = racks.checked(session, host, settings["rack"])
+        if not isinstance(merged.get("profile", ""), str):
+            raise Problem("host setting profile must be the name of a profile: see `pxeforge profile list`")
         own = merged.get("parameters", {})
         if not isinstance(own, dict):
             raise Problem("host setting parameters must be an object: the profile parameters of this host alone")
@@ -273,12 +319,13 @@ def _change(
         )  # fmt: skip
 
 
-def forget(ctx: Context, text: str, *, who: str) -> None:
+def forget(ctx: Context, text: str, *, who: str, expected_version: str | None = None) -> None:
     """Removes the host, its NICs, roles and credentials; a host that is installing is refused."""
     with ctx.database.write() as session:
         host = find(session, text)
-        if host.state == HostState.INSTALLING.value:
-            raise Conflict("the host is installing: disarm it first, then forget it")
+        expect_host(session, host, expected_version)
+        if host.state in _WRITING:
+            raise Conflict(f"the host is {host.state}: disarm it first, then forget it")
         busy = session.scalars(
             select(Run).join(RunTask).where(RunTask.host_id == host.id, Run.state == "running")
         ).first()
@@ -286,6 +333,7 @@ def forget(ctx: Context, text: str, *, who: str) -> None:
             raise Conflict(f"the {busy.kind} {busy.id} is running on it: wait or `pxeforge run cancel {busy.id}`")
         label, before = host.name or host.id, _remembered(host)
         session.delete(host)
+        power_record.forget(session, host.id)
         record(
             session, ctx, host_id=host.id, source="operator", kind="forgotten", who=who,
             message=f"host {label} forgotten by {who}", data={"before": before},
@@ -327,14 +375,34 @@ def _assign(session: Session, ctx: Context, host: Host, roles: Sequence[str], wh
         )  # fmt: skip
 
 
-def unassign(ctx: Context, text: str, roles: Sequence[str], *, who: str) -> dict[str, Any]:
+def unassign(
+    ctx: Context, text: str, roles: Sequence[str], *, who: str, expected_version: str | None = None
+) -> dict[str, Any]:
     with ctx.database.write() as session:
         host = find(session, text)
+        expect_host(session, host, expected_version)
         if not any(row.role in roles for row in host.roles):
             raise NotFound(f"the host has no role {', '.join(roles)}: see `pxeforge host show`")
         _unassign(session, ctx, host, roles, who)
         session.flush()
-        return view(host)
+        return {**view(host), "version": version_of(host)}
+
+
+def set_roles(
+    ctx: Context, text: str, roles: Sequence[str], *, who: str, known_roles: Sequence[str],
+    expected_version: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The host gets exactly these roles; raises Problem, Stale."""
+    unknown = [role for role in roles if role not in known_roles]
+    if unknown:
+        raise NotFound(f"there is no role {unknown[0]!r}: known are {', '.join(sorted(known_roles))}")
+    with ctx.database.write() as session:
+        host = find(session, text)
+        expect_host(session, host, expected_version)
+        _unassign(session, ctx, host, [row.role for row in host.roles if row.role not in roles], who)
+        _assign(session, ctx, host, roles, who)
+        session.flush()
+        return {**view(host), "version": version_of(host)}
 
 
 def _unassign(session: Session, ctx: Context, host: Host, roles: Sequence[str], who: str) -> None:

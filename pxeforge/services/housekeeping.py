@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pxeforge.services import deploys, events, images, installs
+from pxeforge.services import deploys, diagnosis_watch, discovery, events, expiry, images, rules
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 
@@ -24,10 +24,13 @@ def at_start(ctx: Context) -> None:
 
 def tick(ctx: Context) -> None:
     """Ends what took too long and gives up leases whose agents fell silent."""
-    installs.expire(ctx)
+    expiry.expire(ctx)
     deploys.expire_leases(ctx)
+    diagnosis_watch.look(ctx)
+    rules.apply_marked(ctx)
 
 
 def tidy(ctx: Context) -> None:
     """Now and then: keeps what strangers can write within bounds."""
     events.prune(ctx)
+    discovery.prune(ctx)

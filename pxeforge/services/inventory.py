@@ -60,12 +60,14 @@ def known_hosts(ctx: Context) -> str:
 
 
 def _hosts(ctx: Context) -> list[tuple[Host, Attempt | None]]:
+    known = (
+        select(Host, Attempt)
+        .outerjoin(Attempt, Attempt.id == Host.attempt_id)
+        .where(Host.state != HostState.DISCOVERED.value)
+        .order_by(Host.name, Host.id)
+    )
     with ctx.database.read() as session:
-        known = select(Host).where(Host.state != HostState.DISCOVERED.value).order_by(Host.name, Host.id)
-        return [
-            (host, session.get(Attempt, host.attempt_id) if host.attempt_id else None)
-            for host in session.scalars(known).all()
-        ]
+        return [(host, attempt) for host, attempt in session.execute(known)]
 
 
 def _variables(host: Host, attempt: Attempt | None) -> dict[str, Any]:

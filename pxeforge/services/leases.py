@@ -24,8 +24,8 @@ _UPSERT: Final = (
 )
 # The host may have reported another address meanwhile: then the lease is told again.
 _TAKE_ADDRESS: Final = """
-    UPDATE nics SET address = :address WHERE mac = :mac AND (address IS NOT :address
-        OR (SELECT h.address FROM hosts h WHERE h.id = nics.host_id) IS NOT :address)
+    UPDATE nics SET address = :address WHERE mac = :mac AND (address IS DISTINCT FROM :address
+        OR (SELECT h.address FROM hosts h WHERE h.id = nics.host_id) IS DISTINCT FROM :address)
 """
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pxeforge.domain.diagnosis import DiagnosisName
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.engine.graph import TaskState
 from pxeforge.protocol.prometheus import OTHER, Kind, Metric
 from pxeforge.services.milestones import BOUNDS_S, FIRMWARES, LOADERS, OUTCOMES, REASONS, STAGES
 
+DIAGNOSES: Final = frozenset(name.value for name in DiagnosisName)
 RUN_STATES: Final = frozenset({"running", "succeeded", "failed", "cancelled"})
 LOG_LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
 CLASSES: Final = {str(number): f"{number}xx" for number in range(1, 6)}
@@ -42,7 +44,8 @@ METRICS: Final = (
     _counter("boots_started_total", "armed hosts that fetched their menu", firmware=FIRMWARES, loader=LOADERS),
     _counter(
         "boots_finished_total", "boots that came to an end: registered, served (a rescue system or memory test was "
-        "handed out), gave_up, disarmed", firmware=FIRMWARES, loader=LOADERS, outcome=OUTCOMES,
+        "handed out), not_chosen (from a menu), wiped, gave_up, disarmed",
+        firmware=FIRMWARES, loader=LOADERS, outcome=OUTCOMES,
     ),
     Metric(
         name="pxeforge_boot_stage_seconds", kind=Kind.HISTOGRAM, labels={"stage": frozenset(STAGES)}, bounds=BOUNDS_S,
@@ -71,6 +74,7 @@ METRICS: Final = (
     _gauge("http_waiting", "clients of the boot plane that wait for their turn with a large file"),
     # what the database knows
     _gauge("hosts", "hosts by state", state=frozenset(state.value for state in HostState)),
+    _gauge("diagnoses", "hosts that something holds up, by the name of their diagnosis", diagnosis=DIAGNOSES),
     _gauge("hosts_armed", "hosts whose next netboot is not their own disk"),
     _gauge("leases", "addresses lent now, by subnet (server mode)", subnet=None),
     _gauge("lease_addresses", "addresses of the range of a subnet (server mode)", subnet=None),

@@ -19,7 +19,7 @@ import pxeforge
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.protocol.dhcp.lease import LeaseState
 from pxeforge.protocol.prometheus import Sheet
-from pxeforge.services import tallies
+from pxeforge.services import diagnosis, tallies
 from pxeforge.services.cache_counters import read_counters
 from pxeforge.services.context import Context
 from pxeforge.services.metric_table import CACHE, COUNTED_TWICE, COUNTS, LEVELS, METRICS
@@ -140,6 +140,8 @@ def _tell_database(sheet: Sheet, session: Session, now: float) -> None:
     waiting = (Host.state.in_((HostState.ARMED.value, HostState.BOOTING.value)), Host.armed_until > now)
     armed = session.scalar(select(func.count()).select_from(Host).where(*waiting))
     sheet.add("pxeforge_hosts_armed", armed or 0)
+    for name, count in diagnosis.counts(session).items():
+        sheet.add("pxeforge_diagnoses", count, diagnosis=name)
     for state, count in session.execute(select(Run.state, func.count()).group_by(Run.state)):
         sheet.add("pxeforge_runs", count, state=state)
     for state, count in session.execute(select(RunTask.state, func.count()).group_by(RunTask.state)):
@@ -151,9 +153,8 @@ def _tell_database(sheet: Sheet, session: Session, now: float) -> None:
 
 
 def _tell_files(sheet: Sheet, ctx: Context) -> None:
-    for file, name in (("main", "pxeforge.db"), ("wal", "pxeforge.db-wal")):
-        with contextlib.suppress(OSError):
-            sheet.add("pxeforge_database_bytes", (ctx.data_dir / name).stat().st_size, file=file)
+    for file, size in ctx.database.sizes().items():
+        sheet.add("pxeforge_database_bytes", size, file=file)
     with contextlib.suppress(OSError):
         disk = shutil.disk_usage(ctx.data_dir)
         sheet.add("pxeforge_disk_free_bytes", disk.free)

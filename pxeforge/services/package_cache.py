@@ -397,11 +397,11 @@ class PackageCache:
 
     def tell_upstreams(self) -> None:
         """Leaves word for cache_status() which mirrors the boot plane serves."""
-        from pxeforge.services.context import write_whole
+        from pxeforge.services.context import write_news
 
         mirrors = {name: upstream.shown for name, upstream in sorted(self._upstreams.items())}
         note = {"mirrors": mirrors, "offline": self._offline, "max_bytes": self._max_bytes}
-        write_whole(self._folder / _UPSTREAMS, json.dumps(note).encode())
+        write_news(self._folder / _UPSTREAMS, json.dumps(note).encode())
 
 
 def cache_status(folder: Path) -> dict[str, Any]:

@@ -58,6 +58,8 @@ PARAMETER_WORDS: Final[Mapping[str, str]] = {
     "installed_kernel_args": "further kernel arguments, kept by the installed system",
     "console": "serial console of installer and installed system, like ttyS0,115200n8",
     "power_action": "what the installer does at its end: reboot | poweroff",
+    "budgets": "{name: seconds}: how long the parts of an install may take, where that differs from the setting "
+    "`budgets` (docs/reference/settings.md)",
 }
 
 # Parameters that take one of a few words. What is not here is free text, or YAML where the default is a list or object.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pxeforge.store.backend import StoreUnavailable
+
+__all__ = ["Conflict", "Forbidden", "NotFound", "Problem", "Stale", "StoreUnavailable", "TooMany"]
+
 
 class Problem(Exception):
     """Something the caller can mend; `status` is the HTTP status it maps to."""
@@ -15,6 +19,12 @@ class NotFound(Problem):
 
 class Conflict(Problem):
     status = 409
+
+
+class Stale(Problem):
+    """What is to be changed is not what the caller saw; the message says who changed it."""
+
+    status = 412
 
 
 class TooMany(Problem):

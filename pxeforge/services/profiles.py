@@ -12,6 +12,7 @@ from pxeforge.services.answers import DEFAULTS, check_parameters
 from pxeforge.services.context import Context
 from pxeforge.services.events import differing, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.services.versions import expect_profile, version_of_profile
 from pxeforge.store.tables import Attempt, Profile
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -41,7 +42,8 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
     """The profile and, as `effective`, every parameter with its default filled in."""
     with ctx.database.read() as session:
         profile = get(session, name)
-        return {**view(profile), "effective": {**DEFAULTS, **profile.parameters}}
+        effective = {**DEFAULTS, **profile.parameters}
+        return {**view(profile), "effective": effective, "version": version_of_profile(profile)}
 
 
 def create(
@@ -92,13 +94,15 @@ def change(
     image: str | None = None,
     template: str | None = None,
     who: str,
+    expected_version: str | None = None,
 ) -> dict[str, Any]:
-    """Sets and unsets parameters; hosts that are armed keep what they were armed with."""
+    """Sets and unsets parameters; hosts that are armed keep what they were armed with. Raises Problem, Stale."""
     unknown = (set(unset or []) | set(parameters)) - set(DEFAULTS)
     if unknown:
         raise Problem(f"unknown parameter {min(unknown)!r}: known are {', '.join(sorted(DEFAULTS))}")
     with ctx.database.write() as session:
         profile = get(session, name)
+        expect_profile(session, profile, expected_version)
         before = _told(profile)
         merged = {key: value for key, value in profile.parameters.items() if key not in (unset or [])}
         check_parameters({**merged, **parameters})
@@ -109,7 +113,7 @@ def change(
             session, ctx, source="operator", kind="profile_changed", who=who, message=f"profile {name} changed",
             data=differing(before, _told(profile)),
         )  # fmt: skip
-        return view(profile)
+        return {**view(profile), "version": version_of_profile(profile)}
 
 
 def _told(profile: Profile) -> dict[str, Any]:
@@ -117,9 +121,10 @@ def _told(profile: Profile) -> dict[str, Any]:
     return {"image": profile.image, "template": profile.template, **profile.parameters}
 
 
-def remove(ctx: Context, name: str, *, who: str) -> None:
+def remove(ctx: Context, name: str, *, who: str, expected_version: str | None = None) -> None:
     with ctx.database.write() as session:
         profile = get(session, name)
+        expect_profile(session, profile, expected_version)
         busy = session.scalars(select(Attempt).where(Attempt.profile == name, Attempt.outcome.is_(None))).first()
         if busy is not None:
             raise Conflict(f"a host is armed for the profile {name}: disarm it first")

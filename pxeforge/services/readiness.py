@@ -12,6 +12,7 @@ from typing import Final
 
 from pxeforge.services import tallies
 from pxeforge.services.context import Context
+from pxeforge.services.problems import StoreUnavailable
 
 LEAST_FREE_BYTES: Final = 256 << 20  # with less the database soon cannot grow
 _DATABASE_S: Final = 2.0
@@ -53,6 +54,8 @@ class Readiness:
             self._ctx.database.share(lambda _, rows: [True for _ in rows], None).result(_DATABASE_S)
         except TooSlow:
             return Check(name="database", seen=f"no change could be written within {_DATABASE_S:.0f} s")
+        except StoreUnavailable:
+            return Check(name="database", seen="does not answer: see the log")
         except Exception as problem:
             return Check(name="database", seen=f"cannot be written ({type(problem).__name__}): see the log")
         return Check(name="database")

@@ -24,7 +24,7 @@ from pxeforge.services.problems import Conflict, Problem
 from pxeforge.store.tables import Host, Nic
 
 _OF: Final = """
-    SELECT json_extract(h.settings, '$.network'), n.reserved_address
+    SELECT h.settings -> 'network', n.reserved_address
     FROM nics n JOIN hosts h ON h.id = n.host_id WHERE n.mac = :mac
 """
 _KEPT: Final = "SELECT 1 FROM nics n WHERE n.reserved_address = :address AND n.mac != :mac"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -19,6 +19,14 @@ LONGEST_S: Final = 8 * 3600
 IDLE_S: Final = 3600
 _STEP_S: Final = 60  # how exactly `seen_at` is kept: not every request is a write
 _BROWSER_LONG: Final = 200
+
+
+class SessionUser(NamedTuple):
+    """Who is logged in; `must_change`: with a password that somebody else set."""
+
+    name: str
+    role: UserRole
+    must_change: bool = False
 
 
 def start(ctx: Context, name: str, *, address: str, browser: str) -> str:
@@ -42,7 +50,7 @@ def start(ctx: Context, name: str, *, address: str, browser: str) -> str:
     return key
 
 
-def user_of(ctx: Context, key: str, *, active: bool) -> tuple[str, UserRole] | None:
+def user_of(ctx: Context, key: str, *, active: bool) -> SessionUser | None:
     """Whose session it is, and what the user may do now; None: it has ended. `active`: a person did something."""
     now = ctx.clock()
     with ctx.database.read() as session:
@@ -58,7 +66,7 @@ def user_of(ctx: Context, key: str, *, active: bool) -> tuple[str, UserRole] | N
             current = session.get(LoginSession, row.LoginSession.digest)
             if current is not None:
                 current.seen_at = now
-    return row.User.name, UserRole(row.User.role)
+    return SessionUser(row.User.name, UserRole(row.User.role), row.User.must_change)
 
 
 def end(ctx: Context, key: str) -> None:

@@ -26,6 +26,7 @@ class WireAttempt:
     expires_at: float
     answers_at: float | None
     outcome: str | None
+    purpose: str  # as in the table of attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Standing:
     outcome: str | None
     host_id: str
     state: HostState
+    for_what: str  # the purpose of the attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,15 @@ class Ticket:
     def standing(self) -> Standing:
         attempt, host = self.attempt, self.host
         return Standing(
-            self.used_at, attempt.id, attempt.expires_at, attempt.answers_at, attempt.outcome, host.id, host.state
-        )
+            self.used_at, attempt.id, attempt.expires_at, attempt.answers_at, attempt.outcome, host.id, host.state,
+            attempt.purpose,
+        )  # fmt: skip
 
 
 _COLUMNS: Final = """
     h.id, h.name, h.state, h.loader, h.armed_until, h.registered_at, h.address, h.settings,
-    (SELECT group_concat(n2.mac) FROM nics n2 WHERE n2.host_id = h.id),
-    a.id, a.image, a.parameters, a.expires_at, a.answers_at, a.outcome
+    (SELECT group_concat(mac) FROM (SELECT mac FROM nics WHERE host_id = h.id ORDER BY position, mac) own),
+    a.id, a.image, a.parameters, a.expires_at, a.answers_at, a.outcome, a.purpose
 """
 _BY_MAC: Final = (
     f"SELECT {_COLUMNS} FROM nics n JOIN hosts h ON h.id = n.host_id "  # noqa: S608 - our own constants
@@ -94,8 +97,8 @@ _BY_TOKEN: Final = (
 )
 _STANDINGS: Final = """
     SELECT json_group_array(
-        json_array(t.digest, t.used_at, a.id, a.expires_at, a.answers_at, a.outcome, h.id, h.state)
-    ) FROM json_each(:digests) d JOIN tokens t ON t.digest = d.value
+        json_array(t.digest, t.used_at, a.id, a.expires_at, a.answers_at, a.outcome, h.id, h.state, a.purpose)
+    ) FROM json_each(:rows) JOIN tokens t ON t.digest = value ->> 0
     JOIN attempts a ON a.id = t.attempt_id JOIN hosts h ON h.id = a.host_id
 """
 _DECISION_BY_MAC: Final = """
@@ -107,7 +110,7 @@ _BY_ADDRESS: Final = """
     SELECT h.id FROM hosts h WHERE h.id IN (
         SELECT n.host_id FROM nics n WHERE n.address = :address UNION
         SELECT h2.id FROM hosts h2 WHERE h2.address = :address
-    ) ORDER BY h.seen_at DESC LIMIT 1
+    ) ORDER BY h.seen_at DESC NULLS LAST LIMIT 1
 """
 
 
@@ -152,10 +155,12 @@ def image_behind(ctx: Context, address: str) -> str | None:
 
 def standings(change: Statements, digests: Sequence[str]) -> dict[str, Standing]:
     """How these tokens (by their digests) stand now; one step, however many."""
-    [(found,)] = change.rows(_STANDINGS, digests=json.dumps(digests))
+    [(found,)] = change.rows(_STANDINGS, rows=json.dumps([[each] for each in digests]))
     return {
-        token: Standing(used_at, attempt_id, expires_at, answers_at, outcome, host_id, HostState(state))
-        for token, used_at, attempt_id, expires_at, answers_at, outcome, host_id, state in json.loads(found)
+        token: Standing(used_at, attempt_id, expires_at, answers_at, outcome, host_id, HostState(state), for_what)
+        for token, used_at, attempt_id, expires_at, answers_at, outcome, host_id, state, for_what in json.loads(
+            found or "[]"
+        )
     }
 
 
@@ -169,7 +174,7 @@ def by_token(ctx: Context, token: str) -> Ticket | None:
 
 
 def _host(row: tuple[Any, ...]) -> WireHost:
-    attempt = WireAttempt(row[9], row[10], json.loads(row[11]), row[12], row[13], row[14]) if row[9] else None
+    attempt = WireAttempt(row[9], row[10], json.loads(row[11]), row[12], row[13], row[14], row[15]) if row[9] else None
     return WireHost(
         id=row[0], name=row[1], state=HostState(row[2]), loader=LoaderChoice(row[3]), armed_until=row[4],
         registered_at=row[5], address=row[6], settings=json.loads(row[7]), macs=tuple((row[8] or "").split(",")),

@@ -29,6 +29,7 @@ from pxeforge.app.doctor.wire_checks import Wire
 from pxeforge.servers.pxe_probe import Guise, SeenAnswer
 from pxeforge.services import loaders
 from pxeforge.store.database import Database
+from pxeforge.store.location import in_file
 from tests.conftest import write_image
 from tests.services.fake_repository import serve_repository
 
@@ -430,19 +431,19 @@ def test_a_database_of_another_release_is_told(state: DatabaseState, level: Leve
 
 def test_a_real_database_is_read_without_being_changed(tmp_path: Path) -> None:
     path = tmp_path / "pxeforge.db"
-    assert not data_checks.read_database(path).is_present
+    assert not data_checks.read_database(in_file(path)).is_present
     database = Database(path)
     database.upgrade()
     database.close()
     before = hashlib.sha256(path.read_bytes()).digest()
-    state = data_checks.read_database(path)
+    state = data_checks.read_database(in_file(path))
     assert levels(data_checks.check_database(state, data_checks.known_revisions())) == [OK]
     assert hashlib.sha256(path.read_bytes()).digest() == before
     path.write_bytes(b"no database at all" * 100)
-    assert "not a database" in data_checks.read_database(path).problem
+    assert "not a database" in data_checks.read_database(in_file(path)).problem
     path.unlink()
     sqlite3.connect(path).close()
-    assert data_checks.read_database(path) == DatabaseState(is_present=True)
+    assert data_checks.read_database(in_file(path)) == DatabaseState(is_present=True)
 
 
 SYSTEM = frozenset({"linux", "initrd.gz"})

@@ -10,6 +10,7 @@ from pxeforge.app.reference import PAGES, STATE_WORDS, lifecycle_mermaid, settin
 from pxeforge.app.settings import MirrorSettings, Settings, SubnetSettings
 from pxeforge.domain.lifecycle import NEXT, HostState
 from pxeforge.services.answers import DEFAULTS
+from pxeforge.services.budgets import DEFAULT_BUDGETS
 from pxeforge.services.parameter_words import PARAMETER_WORDS
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "reference"
@@ -38,7 +39,8 @@ def test_every_parameter_and_state_is_explained_and_none_that_is_gone() -> None:
 
 
 def test_every_setting_has_a_row_with_a_meaning() -> None:
-    simple, subnets, mirrors = settings_table().split("## Tables")
+    simple, subnets, mirrors, budgets = settings_table().split("## Table")
+    assert [line.split("`")[1] for line in budgets.splitlines() if line.startswith("| `")] == list(DEFAULT_BUDGETS)
     for page, settings in ((simple, Settings), (subnets, SubnetSettings), (mirrors, MirrorSettings)):
         rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
         assert [row[0].strip("| `") for row in rows] == list(settings.model_fields)

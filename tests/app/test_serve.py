@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql import Cluster
+
 pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
@@ -68,9 +70,10 @@ class Served:
 SERVER = ("--interface", "br0", "--dhcp", "server", "--range", "10.99.0.50-10.99.0.90", "--force")
 
 
-def cli(data_dir: Path, *words: str) -> str:
+def cli(data_dir: Path, *words: str, database: str | None = None) -> str:
     command = [sys.executable, "-m", "pxeforge", "--data-dir", str(data_dir), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    environment = {**os.environ, **({"PXEFORGE_DATABASE": database} if database else {})}
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment).stdout
 
 
 def inside(namespace: str, *words: str) -> str:
@@ -116,6 +119,31 @@ def test_it_serves_both_planes_refuses_a_second_server_and_continues_after_kill_
     assert "n1" in cli(data_dir, "host", "list")
     assert again.stop() == 0
     assert "n1" in cli(data_dir, "host", "list")
+
+
+def test_it_serves_from_postgresql_goes_on_after_a_restart_of_it_and_alone(
+    namespace: str, tmp_path: Path, postgresql: Cluster
+) -> None:
+    with postgresql.fresh("template1") as location:
+        words = (*SERVER, "--database", location.url)
+        served = Served(namespace, tmp_path / "data", *words)
+        served.wait_ready()
+        cli(tmp_path / "data", "host", "add", "--mac", "52:54:00:12:34:56", "--name", "n1")
+        assert not (tmp_path / "data" / "pxeforge.db").exists()
+
+        elsewhere = Served(namespace, tmp_path / "other", *words)
+        assert elsewhere.wait_end() == 1
+        assert "another pxeforge uses the database" in elsewhere.text()
+
+        name = location.shown.rpartition("/")[2]
+        postgresql.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        assert "n1" in cli(tmp_path / "data", "host", "list")
+        cli(tmp_path / "data", "host", "add", "--mac", "52:54:00:12:34:57", "--name", "n2")
+        assert inside(namespace, "curl", "-s", "http://10.99.0.1:8080/boot/52:54:00:12:34:57/menu.ipxe")
+        assert served.stop() == 0
+        told = cli(tmp_path / "data", "host", "list", database=location.url)
+        assert "n1" in told
+        assert "n2" in told
 
 
 def test_the_boot_plane_answers_while_one_of_its_processes_is_started_again(namespace: str, tmp_path: Path) -> None:

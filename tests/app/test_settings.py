@@ -97,3 +97,21 @@ def test_an_option_is_text_addresses_or_bytes(text: str, value: bytes) -> None:
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="there is no configuration file"):
         load_settings({}, config=tmp_path / "nope.toml", environment={})
+
+
+def test_the_database_is_a_file_in_the_data_directory_unless_another_is_named(tmp_path: Path) -> None:
+    assert load_settings({"data_dir": tmp_path}, environment={}).location.path == tmp_path / "pxeforge.db"
+    environment = {"PXEFORGE_DATABASE": "postgresql://ops:s3cret@db.example/pxeforge"}
+    settings = load_settings({}, environment=environment)
+    assert settings.location.url == environment["PXEFORGE_DATABASE"]
+    assert settings.plain().location == settings.location
+    assert "s3cret" not in f"{settings!r} {settings.location!r} {settings.location}"
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://ops:s3cret@db/x", "postgresql://ops:s3cret@db", "postgresql://ops:1/s3cret@db/x"]
+)
+def test_a_bad_url_of_a_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(BadSettings, match="setting database") as told:
+        load_settings({"database": url}, environment={})
+    assert "s3cret" not in str(told.value)

@@ -28,8 +28,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_users_get_a_role_and_another(run: Run) -> None:
-    assert run("user", "add", "boss", "--role", "admin", said=PASSWORD).output == "user boss added as admin\n"
-    assert run("user", "add", "ann", said=PASSWORD).output == "user ann added as viewer\n"
+    assert (
+        run("user", "add", "boss", "--role", "admin", said=PASSWORD).output
+        == "user boss added as admin; the next login asks for another password\n"
+    )
+    assert run("user", "add", "ann", "--for-good", said=PASSWORD).output == "user ann added as viewer\n"
     assert run("user", "role", "ann", "operator").output == "user ann is operator\n"
     assert run("user", "role", "boss", "viewer").stderr.startswith("pxeforge: the last admin cannot be made less")
     assert run("user", "role", "ann", "god").exit_code == 2
@@ -83,3 +86,13 @@ def test_a_token_from_the_environment_logs_in_where_no_user_is_named() -> None:
 def test_a_token_is_not_sent_in_clear(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="not sent in clear"):
         open_api(Settings(data_dir=tmp_path), "http://192.0.2.1:8443", Bearer("pxf_abc"), True)
+
+
+def test_a_password_is_set_for_once_or_for_good(run: Run) -> None:
+    run("user", "add", "ann", said=PASSWORD)
+    once = run("user", "passwd", "ann", said="another phrase of mine\n")
+    assert once.output == "password of ann changed; the next login asks for another password\n"
+    assert run("user", "passwd", "ann", "--for-good", said=PASSWORD).output == "password of ann changed\n"
+    assert [one["must_change"] for one in json.loads(run("user", "list", "--json").output)] == [False]
+    assert "say whose is meant" in run("user", "passwd", said=PASSWORD).stderr
+    assert "tried first" in run("user", "passwd", "ann", said="password123\n").stderr

@@ -63,7 +63,7 @@ def test_a_table_of_hosts_goes_in_and_out(run: Run, tmp_path: Path) -> None:
     assert f"line 2: create n1: loader auto; macs {MAC}; name n1; roles base; state known\n" in done.output
     assert "1 hosts created, 0 changed, 0 are as the file says already" in done.output
     out = run("host", "export").output
-    assert out == f"mac,name,tags,roles,disk,wipe,loader,address\n{MAC},n1,,base,,,auto,\n"
+    assert out == f"mac,name,tags,roles,disk,wipe,loader,address,rack,unit,height,profile\n{MAC},n1,,base,,,auto,,,,,\n"
     assert "0 hosts created, 0 changed, 1 are as the" in run("host", "import", "-", stdin=out.encode()).output
     assert "1 hosts written" in run("host", "export", "--csv", str(tmp_path / "out.csv")).output
     assert (tmp_path / "out.csv").read_text() == out

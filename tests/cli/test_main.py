@@ -82,7 +82,7 @@ def test_a_refusal_is_one_sentence_on_stderr_and_exit_code_1(run: Run, words: tu
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     assert run("host", "arm").exit_code == 2
     for words in (
-        (),
+        ("--discover", "--profile", "a"),
         ("--menu",),
         ("--boot", "rescue"),
         ("--profile", "a", "--profile", "b"),

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pxeforge.domain.boot import Boot, BootRequest, KnownHost, decide_boot
+from pxeforge.domain.boot import BOOTABLE, Boot, BootRequest, KnownHost, UnknownHosts, decide_boot
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.domain.mac import MacAddress
@@ -17,6 +17,27 @@ def test_an_unknown_host_boots_its_disk() -> None:
     decision = decide_boot(request(), None, now=0)
     assert decision.boot is Boot.LOCAL
     assert "unknown" in decision.reason
+
+
+@given(st.sampled_from(Firmware), st.sampled_from(UnknownHosts))
+def test_an_unknown_host_is_never_offered_an_installer_whatever_the_setting(
+    firmware: Firmware, unknown: UnknownHosts
+) -> None:
+    decision = decide_boot(request(firmware), None, 0, unknown)
+    expected = {
+        UnknownHosts.SILENCE: Boot.SILENCE,
+        UnknownHosts.LOCAL: Boot.LOCAL,
+        UnknownHosts.DISCOVER: Boot.DISCOVER,
+    }
+    can_run = unknown is not UnknownHosts.DISCOVER or firmware in BOOTABLE
+    assert decision.boot is (expected[unknown] if can_run else Boot.LOCAL)
+    assert decision.boot.sends_file is (decision.boot is Boot.DISCOVER)
+
+
+@given(st.sampled_from(HostState), st.sampled_from(UnknownHosts))
+def test_the_setting_for_unknown_hosts_changes_nothing_for_the_others(state: HostState, unknown: UnknownHosts) -> None:
+    host = KnownHost(state=state, armed_until=100.0)
+    assert decide_boot(request(), host, 0, unknown) == decide_boot(request(), host, 0)
 
 
 def test_an_armed_host_installs_until_its_time_is_over() -> None:

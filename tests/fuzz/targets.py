@@ -14,6 +14,8 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from pxeforge.agent.lldp import NotLldp
+from pxeforge.agent.lldp import parse as parse_lldp
 from pxeforge.domain.boot import Boot, BootDecision
 from pxeforge.domain.firmware import Firmware
 from pxeforge.protocol.cursor import Malformed
@@ -298,7 +300,25 @@ _ROM = encode(Request(Opcode.READ, b"pxelinux.0", "octet", {"tsize": "0", "blksi
 _WINDOWED = encode(Request(Opcode.READ, b"boot\\x.efi", "octet", {"blksize": "8", "windowsize": "4", "timeout": "1"}))
 _WRITE = encode(Request(Opcode.WRITE, b"../x", "netascii"))
 
+
+def lldp(data: bytes) -> None:
+    """A frame from a switch: told in short printable texts, or refused."""
+    try:
+        told = parse_lldp(data)
+    except NotLldp:
+        return
+    promise({"chassis", "port"} <= set(told), "a neighbour has a chassis and a port")
+    texts = [value for value in told.values() if isinstance(value, str)]
+    promise(all(text.isprintable() and len(text) <= 255 for text in texts), "texts are printable and short")
+
+
+_LLDP = bytes.fromhex(
+    "0180c200000e3cecef00000188cc0207043cecef000001040d0545746865726e6574312f3132060200780a056c656166310000"
+)
+
+
 TARGETS = {
+    "lldp": Target(run=lldp, seeds=(_LLDP, _LLDP[:40], _LLDP[:12] + bytes.fromhex("81000064") + _LLDP[12:])),
     "dhcp-proxy": Target(
         run=dhcp_proxy,
         seeds=(*(bytes((use,)) + each for each in _FIRMWARE for use in (0, 2, 4)), b"\1" + _TO_4011, b"\0" + _RELAYED),

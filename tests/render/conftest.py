@@ -19,6 +19,7 @@ SHELLS = [["sh"]] + ([["busybox", "sh"]] if shutil.which("busybox") else [])
 # cannot have a dash in its name: those commands exist in d-i only and are put on PATH.
 REPLACED = [
     "anna-install",
+    "blkdiscard",
     "blockdev",
     "chroot",
     "curl",
@@ -32,6 +33,7 @@ REPLACED = [
     "mount",
     "poweroff",
     "pvs",
+    "reboot",
     "sleep",
     "swapoff",
     "sync",
@@ -40,6 +42,7 @@ REPLACED = [
     "uname",
     "vgchange",
     "wget",
+    "wipefs",
 ]
 
 

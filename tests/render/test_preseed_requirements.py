@@ -208,7 +208,7 @@ def test_r44_the_clock_is_utc_and_asks_the_time_server_there_is(seed) -> None:
 
 
 def test_r45_the_end_asks_nothing(seed) -> None:
-    """R-45. (That the netboot after it goes to the disk: tests/services/test_installs.py.)"""
+    """R-45. (That the netboot after it goes to the disk: tests/services/test_wire_answers.py.)"""
     answers = seed()
     assert "finish-install/reboot_in_progress" in answers
     assert answers["cdrom-detect/eject"] == "false"

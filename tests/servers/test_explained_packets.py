@@ -16,7 +16,7 @@ from pyroute2 import netns
 from pxeforge.protocol.dhcp.message import DhcpMessage, Option
 from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.servers.dhcp import DhcpMode, DhcpServer, DhcpSettings
-from pxeforge.services import hosts, installs, loaders
+from pxeforge.services import arming, hosts, loaders
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.explanation import explain
@@ -57,7 +57,7 @@ def wires(network: Network) -> Network:
 def two_wires(ctx: Context, profile: str) -> Context:
     """The armed host n1 has two NICs; each wire has its subnet."""
     hosts.add(ctx, macs=[MAC, SECOND], name="n1", who="test")
-    installs.arm(ctx, "n1", profile=profile, who="test")
+    arming.arm(ctx, "n1", profile=profile, who="test")
     return replace(
         ctx, dhcp="server", subnets=lambda: (*SUBNETS, FAR), interfaces=lambda: ADDRESSES,
         addresses=replace(ctx.addresses, boot_address=ADDRESSES["br0"]),

@@ -523,20 +523,22 @@ def test_an_answer_that_came_out_of_date_is_made_anew(deferring: tuple[int, Defe
         assert read_all(stream).endswith(b"answer 2\n")
 
 
-def test_an_answer_that_never_holds_is_given_up(deferring: tuple[int, Deferring]) -> None:
+def test_who_gets_no_answer_that_holds_is_told_to_ask_again(deferring: tuple[int, Deferring]) -> None:
     port, app = deferring
     with closing(ask_for(port, "/defer")) as stream:
         for _ in range(MOST_TRIES):
             app.futures.get(timeout=LIMIT_S).set_result(False)
-        assert b" 500 " in read_all(stream)
+        answer = read_all(stream)
+    assert b" 503 " in answer
+    assert b"\r\nRetry-After: " in answer
     assert app.asked == MOST_TRIES
 
 
-def test_an_answer_whose_condition_failed_is_an_error(deferring: tuple[int, Deferring]) -> None:
+def test_an_answer_that_the_database_cannot_keep_is_asked_for_again(deferring: tuple[int, Deferring]) -> None:
     port, app = deferring
     with closing(ask_for(port, "/defer")) as stream:
         app.futures.get(timeout=LIMIT_S).set_exception(OSError("the disk is full"))
-        assert b" 500 " in read_all(stream)
+        assert b" 503 " in read_all(stream)
 
 
 def test_a_client_that_left_while_its_answer_was_put_off_is_forgotten(deferring: tuple[int, Deferring]) -> None:

@@ -6,6 +6,7 @@ from pxeforge.services.accounts import Throttle
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem, TooMany
 from tests.conftest import Clock
+from tests.database_views import all_that_is_in
 
 PASSWORD = "correct horse battery"
 ADMIN = UserRole.ADMIN
@@ -110,4 +111,4 @@ def test_only_the_three_roles_are_roles(text: str) -> None:
 
 def test_no_password_is_stored_in_clear(ctx: Context) -> None:
     accounts.add(ctx, "ann", PASSWORD, role=ADMIN, who="test")
-    assert PASSWORD.encode() not in b"".join(path.read_bytes() for path in ctx.data_dir.glob("pxeforge.db*"))
+    assert PASSWORD.encode() not in all_that_is_in(ctx.database)

@@ -9,6 +9,8 @@ from pxeforge.services.context import Context
 from pxeforge.services.problems import Forbidden
 from tests.conftest import PEER, Clock
 
+pytestmark = pytest.mark.both_databases
+
 
 def greet(ctx: Context, host_id: str, facts: dict[str, Any], boot_id: str = "b1") -> dict[str, Any]:
     return agents.hello(ctx, host_id, version="1", boot_id=boot_id, facts=facts, clock=None, peer=PEER)

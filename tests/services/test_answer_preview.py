@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pxeforge.services import answer_preview, attempts, hosts, installs, profiles
+from pxeforge.services import answer_preview, arming, attempts, hosts, install_ends, install_tokens, profiles
 from pxeforge.services.answer_preview import TEXTS, Source
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
@@ -29,12 +29,12 @@ def test_every_text_is_shown_for_a_host_and_for_a_profile_alone(ctx: Context, wh
 
 
 def test_the_texts_of_an_armed_host_hold_no_token(ctx: Context) -> None:
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     attempt = hosts.show(ctx, "n1")["attempt"]
     for what in TEXTS:
         shown = text(ctx, Source(host="n1"), what)
         for purpose in ("answers", "installer"):
-            assert installs.token_of(ctx, attempt["id"], purpose) not in shown
+            assert install_tokens.token_of(ctx, attempt["id"], purpose) not in shown
 
 
 def test_a_password_hash_is_not_shown(ctx: Context) -> None:
@@ -59,12 +59,12 @@ def test_kernel_arguments_stand_below_the_title_of_their_entry(ctx: Context) -> 
 
 
 def test_an_earlier_arming_can_be_compared_with_now(ctx: Context, clock: Clock) -> None:
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     [earlier] = attempts.of_host(ctx, "n1")
     profiles.change(ctx, "debian-13", parameters={"timezone": "Europe/Vienna"}, who="test")
     assert "time/zone string UTC" in text(ctx, Source(host="n1"))
     clock.now += 60
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     before, after = answer_preview.compare(
         ctx, Source(host="n1", attempt=earlier["id"]), Source(host="n1"), what="answers"
     )
@@ -74,8 +74,8 @@ def test_an_earlier_arming_can_be_compared_with_now(ctx: Context, clock: Clock) 
 
 
 def test_a_host_that_is_not_armed_is_compared_as_it_was_armed_last(ctx: Context) -> None:
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
-    installs.disarm(ctx, "n1", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
+    install_ends.disarm(ctx, "n1", who="test")
     before, _now = answer_preview.compare(
         ctx, Source(host="n1"), Source(host="n1", profile="debian-13"), what="answers"
     )
@@ -89,14 +89,14 @@ def test_a_host_that_was_never_armed_has_nothing_to_compare(ctx: Context) -> Non
 
 def test_the_attempt_of_another_host_is_not_shown(ctx: Context) -> None:
     hosts.add(ctx, macs=["52:54:00:12:34:99"], name="n2", who="test")
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     [one] = attempts.of_host(ctx, "n1")
     with pytest.raises(NotFound):
         text(ctx, Source(host="n2", attempt=one["id"]))
 
 
 def test_a_rescue_system_has_a_menu_and_no_answers(ctx: Context) -> None:
-    installs.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test")
+    arming.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test")
     assert "rescue/enable=true" in text(ctx, Source(host="n1"), "kernel-args")
     with pytest.raises(Conflict, match="fetches no answers"):
         text(ctx, Source(host="n1"))

@@ -14,13 +14,14 @@ from pxeforge.protocol.dhcp.dialect import Dialect, DialectBook
 from pxeforge.protocol.dhcp.lease import Lease, LeaseState
 from pxeforge.protocol.syslog import SyslogLine
 from pxeforge.render.environment import make_environment
-from pxeforge.services import events, hosts, installs
+from pxeforge.services import arming, events, hosts
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
 from pxeforge.services.problems import Problem
 from tests.conftest import MAC, PEER, Clock, write_image
 
+pytestmark = pytest.mark.both_databases
 HOST = MacAddress.parse(MAC)
 
 
@@ -215,7 +216,7 @@ def test_uefi_gets_the_newest_loaders_whatever_it_installs(ctx: Context, desk: D
     files = {"loaders/bootnetx64.efi": b"shim", "loaders/grubx64.efi": b"grub", "loaders/grub/x86_64-efi/fs.lst": b"l"}
     write_image(ctx.data_dir, "20250803", files)
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm(ctx, "n1", profile=profile, who="test")
+    arming.arm(ctx, "n1", profile=profile, who="test")
     leased(ctx, PEER)
     write_image(ctx.data_dir, "20990101", files)
     write_image(ctx.data_dir, "20990102")  # without loaders for UEFI

@@ -8,9 +8,22 @@ import pytest
 
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.kernel_args import init_words
-from pxeforge.services import events, hosts, installs, profiles
+from pxeforge.render.menus import MenuKind
+from pxeforge.services import (
+    arming,
+    events,
+    expiry,
+    hosts,
+    install_ends,
+    install_tokens,
+    previews,
+    profiles,
+    registration,
+    wire_answers,
+    wire_menus,
+)
+from pxeforge.services.budgets import DEFAULT_BUDGETS
 from pxeforge.services.context import Context
-from pxeforge.services.installs import MenuKind
 from pxeforge.services.problems import Conflict, Forbidden, NotFound, Problem
 from tests.conftest import ACCOUNT, FACTS, MAC, PEER, Clock, write_image
 
@@ -30,7 +43,7 @@ def state(ctx: Context) -> str:
 
 
 def menu(ctx: Context, kind: MenuKind = MenuKind.PXELINUX) -> str:
-    return installs.menu(ctx, HOST, kind, peer=PEER)
+    return wire_menus.menu(ctx, HOST, kind, peer=PEER)
 
 
 def answers_token(text: str, label: str) -> str:
@@ -45,7 +58,7 @@ def last_message(ctx: Context) -> str:
 
 class TestRescueAndMemoryTest:
     def test_the_rescue_system_starts_at_once_and_can_neither_partition_nor_call_back(self, ctx: Context) -> None:
-        installs.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test")
+        arming.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test")
         text = menu(ctx)
         assert "DEFAULT 1\nPROMPT 0" in text
         assert "rescue/enable=true" in text
@@ -57,61 +70,64 @@ class TestRescueAndMemoryTest:
 
     @pytest.mark.parametrize("kind", list(MenuKind))
     def test_the_memory_test_starts_at_once(self, ctx: Context, kind: MenuKind) -> None:
-        installs.arm_program(ctx, "n1", boot="memtest", who="test")
+        arming.arm_program(ctx, "n1", boot="memtest", who="test")
         assert "images/memtest/7.20/memtest." in menu(ctx, kind)
 
     def test_it_is_served_once_and_ends_without_an_install(self, ctx: Context, clock: Clock) -> None:
-        installs.arm_program(ctx, "n1", boot="rescue", profile="debian-13", for_s=3600, who="test")
+        arming.arm_program(ctx, "n1", boot="rescue", profile="debian-13", for_s=3600, who="test")
         clock.now += 600
         assert "rescue/enable" in menu(ctx)
         clock.now += 60
         assert "rescue/enable" in menu(ctx)  # the loader asked twice
         clock.now += 61
         assert "rescue/enable" not in menu(ctx)  # asking again does not make it longer
-        installs.expire(ctx)
-        assert state(ctx) == "known"
+        expiry.expire(ctx)
+        assert state(ctx) == "rescue"
         assert "handed out, once" in last_message(ctx)
+        clock.now += DEFAULT_BUDGETS["rescue"] + 1
+        expiry.expire(ctx)
+        assert state(ctx) == "known"
         kinds = [event["kind"] for event in events.timeline(ctx, hosts.show(ctx, "n1")["id"])]
         assert "answers_fetched" not in kinds
         assert "gave_up" not in kinds
 
     def test_who_never_netboots_gives_up_as_with_an_install(self, ctx: Context, clock: Clock) -> None:
-        installs.arm_program(ctx, "n1", boot="memtest", who="test")
-        clock.now += installs.ARMED_FOR_S + 1
-        installs.expire(ctx)
+        arming.arm_program(ctx, "n1", boot="memtest", who="test")
+        clock.now += arming.ARMED_FOR_S + 1
+        expiry.expire(ctx)
         assert "never netbooted" in last_message(ctx)
 
     @pytest.mark.parametrize("what", ["answers", "early", "disks", "late"])
     def test_there_are_no_answers_to_look_at(self, ctx: Context, what: str) -> None:
-        installs.arm_program(ctx, "n1", boot="memtest", who="test")
-        assert "memtest.efi" in installs.preview(ctx, "n1", what="menu.grub")
+        arming.arm_program(ctx, "n1", boot="memtest", who="test")
+        assert "memtest.efi" in previews.preview(ctx, "n1", what="menu.grub")
         with pytest.raises(Conflict, match="fetches no answers"):
-            installs.preview(ctx, "n1", what=what)
+            previews.preview(ctx, "n1", what=what)
 
     def test_it_supersedes_an_install(self, ctx: Context) -> None:
-        installs.arm(ctx, "n1", profile="debian-13", who="test")
+        arming.arm(ctx, "n1", profile="debian-13", who="test")
         token = answers_token(menu(ctx), "1")
-        installs.arm_program(ctx, "n1", boot="memtest", who="test")
+        arming.arm_program(ctx, "n1", boot="memtest", who="test")
         with pytest.raises(Forbidden, match="superseded"):
-            installs.answers(ctx, token, peer=PEER)
+            wire_answers.answers(ctx, token, peer=PEER)
 
     def test_what_is_missing_is_named_and_nothing_changed(self, ctx: Context) -> None:
         with pytest.raises(Problem, match="say which profile"):
-            installs.arm_program(ctx, "n1", boot="rescue", who="test")
+            arming.arm_program(ctx, "n1", boot="rescue", who="test")
         with pytest.raises(Problem, match="'windows' cannot be booted: use rescue or memtest"):
-            installs.arm_program(ctx, "n1", boot="windows", who="test")
+            arming.arm_program(ctx, "n1", boot="windows", who="test")
         profiles.create(ctx, "bad", image="memtest", parameters={"accounts": [ACCOUNT]}, who="test")
         with pytest.raises(Problem, match="no installer"):
-            installs.arm(ctx, "n1", profile="bad", who="test")
+            arming.arm(ctx, "n1", profile="bad", who="test")
         with pytest.raises(NotFound, match="there is no profile 'nope'"):
-            installs.arm_program(ctx, "n1", boot="rescue", profile="nope", who="test")
+            arming.arm_program(ctx, "n1", boot="rescue", profile="nope", who="test")
         assert (state(ctx), hosts.show(ctx, "n1")["attempt"]) == ("known", None)
 
 
 class TestTheMenuAtTheConsole:
     @pytest.fixture
     def shown(self, ctx: Context) -> str:
-        installs.arm_menu(ctx, "n1", profiles=["debian-13", "other"], timeout_s=90, who="test")
+        arming.arm_menu(ctx, "n1", profiles=["debian-13", "other"], timeout_s=90, who="test")
         return menu(ctx)
 
     def test_the_local_disk_is_the_default_after_the_timeout(self, shown: str) -> None:
@@ -133,61 +149,61 @@ class TestTheMenuAtTheConsole:
         self, ctx: Context, shown: str, number: str, disk: str
     ) -> None:
         chosen = answers_token(shown, number)
-        installs.answers(ctx, chosen, peer=PEER)
+        wire_answers.answers(ctx, chosen, peer=PEER)
         found = hosts.show(ctx, "n1")
         profile = {"1": "debian-13", "2": "other"}[number]
         assert (found["state"], found["attempt"]["profile"]) == ("installing", profile)
         with pytest.raises(Forbidden, match="not chosen"):
-            installs.answers(ctx, answers_token(shown, "2" if number == "1" else "1"), peer=PEER)
-        installer = installs.token_of(ctx, found["attempt"]["id"], "installer")
-        script = installs.disks(ctx, installer, peer=PEER)
+            wire_answers.answers(ctx, answers_token(shown, "2" if number == "1" else "1"), peer=PEER)
+        installer = install_tokens.token_of(ctx, found["attempt"]["id"], "installer")
+        script = wire_answers.disks(ctx, installer, peer=PEER)
         assert ("pick serial X 0 0" in script) is (disk == "serial=X")
-        installs.register(ctx, installer, FACTS, peer=PEER)
+        registration.register(ctx, installer, FACTS, peer=PEER)
         assert state(ctx) == "registered"
         assert "LABEL 1\n" not in menu(ctx)
 
     def test_nothing_chosen_wipes_nothing_and_is_no_failure(self, ctx: Context, shown: str, clock: Clock) -> None:
-        clock.now += installs.ARMED_FOR_S - 1
+        clock.now += arming.ARMED_FOR_S - 1
         assert "DEFAULT 100" in menu(ctx)  # the menu is there at every netboot until its time is over
         clock.now += 2
-        installs.expire(ctx)
+        expiry.expire(ctx)
         assert state(ctx) == "known"
         assert "nobody chose" in last_message(ctx)
         for number in ("1", "2"):
             with pytest.raises(Forbidden):
-                installs.answers(ctx, answers_token(shown, number), peer=PEER)
+                wire_answers.answers(ctx, answers_token(shown, number), peer=PEER)
 
     def test_disarming_spends_every_choice(self, ctx: Context, shown: str) -> None:
-        installs.disarm(ctx, "n1", who="test")
+        install_ends.disarm(ctx, "n1", who="test")
         for number in ("1", "2"):
             with pytest.raises(Forbidden, match="disarmed"):
-                installs.answers(ctx, answers_token(shown, number), peer=PEER)
+                wire_answers.answers(ctx, answers_token(shown, number), peer=PEER)
 
     def test_a_preview_shows_no_token(self, ctx: Context, shown: str) -> None:
-        text = installs.preview(ctx, "n1", what="menu.pxelinux")
+        text = previews.preview(ctx, "n1", what="menu.pxelinux")
         assert answers_token(text, "1") == answers_token(text, "2") == "0" * 32
 
     def test_without_a_memory_test_on_the_server_none_is_offered(self, ctx: Context) -> None:
         shutil.rmtree(ctx.data_dir / "images" / "memtest")
-        installs.arm_menu(ctx, "n1", profiles=["debian-13"], who="test")
+        arming.arm_menu(ctx, "n1", profiles=["debian-13"], who="test")
         assert "LABEL 99" not in menu(ctx)
 
     @pytest.mark.parametrize("names", [[], ["debian-13", "debian-13"], ["debian-13"] * 21])
     def test_odd_lists_of_profiles_are_refused(self, ctx: Context, names: list[str]) -> None:
         with pytest.raises(Problem, match="1 to 20 different profiles"):
-            installs.arm_menu(ctx, "n1", profiles=names, who="test")
+            arming.arm_menu(ctx, "n1", profiles=names, who="test")
 
     @pytest.mark.parametrize("timeout_s", [0, 4, 3501])
     def test_a_menu_that_nobody_could_answer_or_that_waits_for_ever_is_refused(
         self, ctx: Context, timeout_s: int
     ) -> None:
         with pytest.raises(Problem, match="5 to 3500 seconds"):
-            installs.arm_menu(ctx, "n1", profiles=["debian-13"], timeout_s=timeout_s, who="test")
+            arming.arm_menu(ctx, "n1", profiles=["debian-13"], timeout_s=timeout_s, who="test")
 
     def test_an_install_that_runs_is_not_armed_over(self, ctx: Context, shown: str) -> None:
-        installs.answers(ctx, answers_token(shown, "1"), peer=PEER)
+        wire_answers.answers(ctx, answers_token(shown, "1"), peer=PEER)
         with pytest.raises(Conflict, match="installing cannot take arm"):
-            installs.arm_menu(ctx, "n1", profiles=["other"], who="test")
+            arming.arm_menu(ctx, "n1", profiles=["other"], who="test")
         assert state(ctx) == "installing"
         assert hosts.show(ctx, "n1")["attempt"]["outcome"] is None
 
@@ -211,12 +227,12 @@ class TestAnotherProcessor:
         with ctx.database.write() as session:
             hosts.find(session, "n1").firmware = firmware
         if fits:
-            assert installs.arm(ctx, "n1", profile=chosen, who="test")["state"] == "armed"
+            assert arming.arm(ctx, "n1", profile=chosen, who="test")["state"] == "armed"
         else:
             with pytest.raises(Problem, match=f"netboots by {firmware} and cannot run"):
-                installs.arm(ctx, "n1", profile=chosen, who="test")
+                arming.arm(ctx, "n1", profile=chosen, who="test")
 
     def test_a_pc_that_was_not_seen_before_gets_its_disk_instead(self, ctx: Context) -> None:
-        installs.arm(ctx, "n1", profile="arm", who="test")
+        arming.arm(ctx, "n1", profile="arm", who="test")
         assert "LINUX" not in menu(ctx)
         assert "images/debian-13-arm64" in menu(ctx, MenuKind.GRUB)

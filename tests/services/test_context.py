@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from pxeforge.services.context import Context, load_master_key, write_whole
+from pxeforge.services.context import Context, load_master_key, write_news, write_whole
 from pxeforge.services.problems import Problem
 
 
@@ -39,3 +39,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_keys_are_derived_as_the_library_derives_them(ctx: Context) -> None:
     derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"install tokens").derive(ctx.master_key)
     assert ctx.key_for("install tokens") == derived
+
+
+def test_a_file_that_says_the_same_already_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "addresses.json"
+    write_news(path, b"{}")
+    first = path.stat().st_ino
+    write_news(path, b"{}")
+    assert path.stat().st_ino == first
+    write_news(path, b"{1}")
+    assert path.read_bytes() == b"{1}"
+    assert [each.name for each in tmp_path.iterdir()] == ["addresses.json"]

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
-from pxeforge.services import deploys, events, hosts, installs, secrets
+from pxeforge.services import arming, deploys, events, hosts, install_ends, secrets
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from tests.conftest import MAC, Clock
+from tests.database_views import all_that_is_in
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -157,8 +160,8 @@ def test_a_resumed_task_has_all_its_tries_again(ctx: Context, host_id: str, cloc
 def test_a_live_host_that_was_armed_and_disarmed_again_can_still_be_deployed(
     ctx: Context, host_id: str, profile: str
 ) -> None:
-    installs.arm(ctx, "n1", profile=profile, who="test")
-    installs.disarm(ctx, "n1", who="test")
+    arming.arm(ctx, "n1", profile=profile, who="test")
+    install_ends.disarm(ctx, "n1", who="test")
     deploys.deploy(ctx, who="test")
     work(ctx, host_id)
     assert hosts.show(ctx, "n1")["state"] == "ready"
@@ -182,7 +185,7 @@ def test_secrets_go_to_the_host_that_needs_them_and_nowhere_else(ctx: Context, h
         step = {"name": "x", "type": "sql", "status": "changed", "duration_s": 0, "output": f"password is {value}!"}
         deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "changed", "steps": [step]})
     assert len(value) >= 24
-    dump = b"".join(path.read_bytes() for path in ctx.data_dir.glob("pxeforge.db*"))
+    dump = all_that_is_in(ctx.database)
     assert value.encode() not in dump
     assert [entry["name"] for entry in secrets.list_secrets(ctx)] != []
     assert "value" not in secrets.list_secrets(ctx)[0]

@@ -1,8 +1,12 @@
 """The timeline: plain text, no echo, and bounded whatever peers do."""
 
+import pytest
+
 from pxeforge.services import events, hosts
 from pxeforge.services.context import Context
 from tests.conftest import MAC, Clock
+
+pytestmark = pytest.mark.both_databases
 
 
 def note(ctx: Context, host_id: str, source: str, message: str) -> None:

@@ -17,7 +17,7 @@ from pxeforge.protocol.dhcp.client import classify
 from pxeforge.protocol.dhcp.exchange import Answer, Arrival
 from pxeforge.protocol.dhcp.message import DhcpMessage
 from pxeforge.protocol.dhcp.subnet import Subnet
-from pxeforge.services import hosts, installs, loaders
+from pxeforge.services import arming, hosts, install_tokens, loaders
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.explanation import explain
@@ -127,7 +127,7 @@ def test_the_files_are_those_the_server_has_under_these_names(
     assert [step["title"].split(" ", 1)[1] for step in files] == names
     assert not any("NOT HERE" in step["reason"] for step in files)
     assert hosts.show(ctx, "n1")["state"] == "armed"  # looking moves nothing
-    token = installs.token_of(ctx, hosts.show(ctx, "n1")["attempt"]["id"], "answers")
+    token = install_tokens.token_of(ctx, hosts.show(ctx, "n1")["attempt"]["id"], "answers")
     if names[0].endswith("linux.0"):
         menu = Desk(ctx).tftp_open(names[-1], PEER)
         assert isinstance(menu, bytes)
@@ -136,7 +136,7 @@ def test_the_files_are_those_the_server_has_under_these_names(
 
 def test_the_texts_of_an_install_are_shown_and_a_rescue_has_none(ctx: Context, armed: dict[str, Any]) -> None:
     assert set(explain(ctx, "n1")["files"]) == {"menu.pxelinux", "answers", "early", "disks", "late"}
-    installs.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test")
+    arming.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test")
     assert set(explain(ctx, "n1")["files"]) == {"menu.pxelinux"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pxeforge.services import events, fit, hosts, installs, profiles
+from pxeforge.services import arming, events, fit, hosts, profiles
 from pxeforge.services.answers import effective
 from pxeforge.services.context import Context
 from pxeforge.services.image_store import ImportedImage, load_image
@@ -207,7 +207,7 @@ def test_an_arming_tells_its_warnings_and_writes_them_down(ctx: Context) -> None
     image_of(ctx.data_dir)
     profiles.create(ctx, "debian-13", image="debian-13", parameters={"accounts": [ACCOUNT]}, who="test")
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    armed = installs.arm(ctx, "n1", profile="debian-13", who="test")
+    armed = arming.arm(ctx, "n1", profile="debian-13", who="test")
     [warning] = armed["warnings"]
     assert "the mirror is down" in warning
     assert warning in [row["message"] for row in events.recent(ctx) if row["kind"] == "fit_warning"]
@@ -221,9 +221,9 @@ def test_an_arming_that_cannot_work_changes_nothing(ctx: Context) -> None:
     profiles.create(ctx, "debian-13", image="debian-13", parameters={"accounts": [ACCOUNT]}, who="test")
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
     for arm in (
-        lambda: installs.arm(ctx, "n1", profile="debian-13", who="test"),
-        lambda: installs.arm_menu(ctx, "n1", profiles=["debian-13"], who="test"),
-        lambda: installs.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test"),
+        lambda: arming.arm(ctx, "n1", profile="debian-13", who="test"),
+        lambda: arming.arm_menu(ctx, "n1", profiles=["debian-13"], who="test"),
+        lambda: arming.arm_program(ctx, "n1", boot="rescue", profile="debian-13", who="test"),
     ):
         with pytest.raises(Problem, match="has no installer modules for the kernel"):
             arm()

@@ -7,6 +7,7 @@ from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from tests.conftest import FACTS, MAC
 
+pytestmark = pytest.mark.both_databases
 OTHER = "52:54:00:00:00:02"
 
 

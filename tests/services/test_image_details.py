@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from pxeforge.services import events, hosts, image_details, installs
+from pxeforge.services import arming, events, hosts, image_details
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound
 from tests.conftest import MAC, write_image
@@ -23,7 +23,7 @@ def test_versions_come_newest_first_with_the_digest_of_each_file(ctx: Context, p
 
 def test_only_the_version_a_host_is_armed_with_names_it(ctx: Context, profile: str) -> None:
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm(ctx, "n1", profile=profile, who="test")
+    arming.arm(ctx, "n1", profile=profile, who="test")
     write_image(ctx.data_dir, "20260101")
     newest, older = image_details.details(ctx, "debian-13")
     assert newest["used_by"] == {"profiles": ["debian-13"], "hosts": []}

@@ -12,12 +12,22 @@ from flask.testing import FlaskClient
 
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.environment import TemplateProblem, render_template
-from pxeforge.services import hosts, images, installs, profiles
+from pxeforge.render.menus import MenuKind
+from pxeforge.services import (
+    arming,
+    hosts,
+    images,
+    install_ends,
+    install_tokens,
+    previews,
+    profiles,
+    wire_answers,
+    wire_menus,
+)
 from pxeforge.services.answer_lint import lint_host, lint_profile
 from pxeforge.services.answer_templates import templates
 from pxeforge.services.context import Context
 from pxeforge.services.install_sources import source_of
-from pxeforge.services.installs import MenuKind
 from pxeforge.services.problems import Forbidden, NotFound, Problem
 from pxeforge.webapp.boot_plane import create_boot_plane
 from tests.conftest import ACCOUNT, MAC, write_image
@@ -73,7 +83,7 @@ def token(ctx: Context) -> Callable[[str], str]:
     def make_token(purpose: str) -> str:
         attempt = hosts.show(ctx, "n1")["attempt"]
         assert attempt is not None
-        return installs.token_of(ctx, attempt["id"], purpose)
+        return install_tokens.token_of(ctx, attempt["id"], purpose)
 
     return make_token
 
@@ -98,10 +108,10 @@ def test_a_host_is_installed_from_the_menu_to_the_registration(
     ctx: Context, system: str, client: FlaskClient, token: Callable[[str], str]
 ) -> None:
     """R-50, R-56: every family goes the same way, under the same tokens."""
-    installs.arm(ctx, "n1", profile=system, who="test")
+    arming.arm(ctx, "n1", profile=system, who="test")
     answers, installer = token("answers"), token("installer")
     mac = MacAddress.parse(MAC)
-    menu = installs.menu(ctx, mac, MenuKind.GRUB, peer="192.0.2.50")
+    menu = wire_menus.menu(ctx, mac, MenuKind.GRUB, peer="192.0.2.50")
     is_ubuntu = system.startswith("ubuntu")
     words = {
         "rocky-9": f"'inst.ks=http://192.0.2.1:8080/answers/{answers}'",
@@ -133,23 +143,23 @@ def test_seed_files_are_for_the_holder_of_the_token_and_nothing_else_is_in_the_f
 ) -> None:
     make(ctx, "ubuntu-24.04")
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm(ctx, "n1", profile="ubuntu-24.04", who="test")
+    arming.arm(ctx, "n1", profile="ubuntu-24.04", who="test")
     good = token("answers")
     for name in ("network-config", "late", "disks", "early", "x"):
         assert client.get(f"/answers/{good}/{name}").status_code == 404
     for name in ("user-data", "meta-data", "vendor-data", "x"):
         assert client.get(f"/answers/{'0' * 32}/{name}").status_code == 403
         assert client.get(f"/answers/{token('installer')}/{name}").status_code == 403
-    installs.disarm(ctx, "n1", who="test")
+    install_ends.disarm(ctx, "n1", who="test")
     assert client.get(f"/answers/{good}/meta-data").status_code == 403
     with pytest.raises(Forbidden):
-        installs.seed(ctx, good, "vendor-data", peer="192.0.2.50")
+        wire_answers.seed(ctx, good, "vendor-data", peer="192.0.2.50")
 
 
 def test_only_ubuntu_has_seed_files(ctx: Context, client: FlaskClient, token: Callable[[str], str]) -> None:
     make(ctx, "rocky-9")
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm(ctx, "n1", profile="rocky-9", who="test")
+    arming.arm(ctx, "n1", profile="rocky-9", who="test")
     assert client.get(f"/answers/{token('answers')}/meta-data").status_code == 404
 
 
@@ -157,14 +167,14 @@ def test_the_menu_offers_a_rescue_system_where_the_installer_has_one(ctx: Contex
     make(ctx, "rocky-9")
     make(ctx, "ubuntu-24.04")
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
-    installs.arm_menu(ctx, "n1", profiles=["rocky-9"], who="test")
-    menu = installs.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer="")
+    arming.arm_menu(ctx, "n1", profiles=["rocky-9"], who="test")
+    menu = wire_menus.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer="")
     assert "inst.rescue inst.repo=" in menu
-    installs.arm_menu(ctx, "n1", profiles=["ubuntu-24.04", "rocky-9"], who="test")
-    menu = installs.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer="")
+    arming.arm_menu(ctx, "n1", profiles=["ubuntu-24.04", "rocky-9"], who="test")
+    menu = wire_menus.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer="")
     assert "rescue" not in menu.lower()
     with pytest.raises(Problem, match="cannot be started as a rescue system"):
-        installs.arm_program(ctx, "n1", boot="rescue", profile="ubuntu-24.04", who="test")
+        arming.arm_program(ctx, "n1", boot="rescue", profile="ubuntu-24.04", who="test")
 
 
 def test_answers_that_the_linter_rejects_name_template_line_and_text(ctx: Context) -> None:
@@ -176,7 +186,7 @@ def test_answers_that_the_linter_rejects_name_template_line_and_text(ctx: Contex
     (folder / "mine.ks.j2").write_text("{# mine #}\ninstall\n{% include 'system.ks.j2' %}\nreboot\n")
     profiles.change(ctx, "rocky-9", parameters={}, template="mine.ks.j2", who="test")
     with pytest.raises(Problem) as refused:
-        installs.arm(ctx, "n1", profile="rocky-9", who="test")
+        arming.arm(ctx, "n1", profile="rocky-9", who="test")
     said = str(refused.value)
     assert "answers:1: error: install has been removed" in said
     assert "«install»" in said
@@ -190,7 +200,7 @@ def test_a_kickstart_template_for_ubuntu_is_refused(ctx: Context) -> None:
     hosts.add(ctx, macs=[MAC], name="n1", who="test")
     profiles.change(ctx, "ubuntu-24.04", parameters={}, template="centos-7.ks.j2", who="test")
     with pytest.raises(Problem, match="template not found"):
-        installs.arm(ctx, "n1", profile="ubuntu-24.04", who="test")
+        arming.arm(ctx, "n1", profile="ubuntu-24.04", who="test")
 
 
 def test_every_shipped_profile_lints_without_a_word(ctx: Context, system: str) -> None:
@@ -236,24 +246,24 @@ def test_a_template_gets_out_of_its_sandbox_in_no_way(ctx: Context, text: str) -
     (folder / "mine.ks.j2").write_text(text)
     profiles.change(ctx, "rocky-9", parameters={}, template="mine.ks.j2", who="test")
     with pytest.raises(Problem, match=r"mine\.ks\.j2"):
-        installs.preview(ctx, None, what="answers", profile="rocky-9")
+        previews.preview(ctx, None, what="answers", profile="rocky-9")
 
 
 def test_what_comes_from_the_wire_is_never_a_template(ctx: Context, client: FlaskClient, system: str) -> None:
     """Reports, facts and names with template syntax stay what they are, wherever they are shown or rendered."""
     trap = "{{ 7 * 7 }}{% include 'late.sh.j2' %}"
-    installs.arm(ctx, "n1", profile=system, who="test")
+    arming.arm(ctx, "n1", profile=system, who="test")
     attempt = hosts.show(ctx, "n1")["attempt"]
     assert attempt is not None
-    installs.answers(ctx, installs.token_of(ctx, attempt["id"], "answers"), peer="192.0.2.50")
-    token = installs.token_of(ctx, attempt["id"], "installer")
+    wire_answers.answers(ctx, install_tokens.token_of(ctx, attempt["id"], "answers"), peer="192.0.2.50")
+    token = install_tokens.token_of(ctx, attempt["id"], "installer")
     assert client.post(f"/installer/{token}/progress?stage={trap}", data=trap).status_code == 200
     facts = {"hostname": trap, "serial": trap, "nics": [{"name": trap[:20], "mac": MAC}], "disks": []}
     assert client.post(f"/installer/{token}/register", json=facts).status_code == 200
     shown = hosts.show(ctx, "n1")
     assert shown["facts"]["hostname"] == trap
     assert "49" not in str(shown["facts"])
-    text = installs.preview(ctx, "n1", what="late", profile=system)
+    text = previews.preview(ctx, "n1", what="late", profile=system)
     assert "7 * 7" not in text
     assert "{{ 7 * 7 }}" in render_template(_wire_template(ctx), {"said": trap}, [ctx.operator_dir])
 
@@ -279,4 +289,4 @@ def test_a_template_that_does_not_end_is_stopped(ctx: Context) -> None:
 
 def test_no_file_of_a_seed_is_rendered_under_another_name(ctx: Context) -> None:
     with pytest.raises((NotFound, Forbidden)):
-        installs.seed(ctx, "0" * 32, "../../secret.key", peer="")
+        wire_answers.seed(ctx, "0" * 32, "../../secret.key", peer="")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pxeforge.services import hosts, installs, late_snippets, profiles
+from pxeforge.services import arming, hosts, install_ends, late_snippets, previews, profiles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 
@@ -28,14 +28,14 @@ def with_all(ctx: Context, armed: dict[str, Any]) -> Context:
     profiles.change(ctx, "debian-13", parameters=profile, who="test")
     hosts.change(ctx, "n1", settings={"parameters": own}, who="test")
     hosts.assign(ctx, ["n1"], ["base"], known_roles=["base"], who="test")
-    installs.disarm(ctx, "n1", who="test")
-    installs.arm(ctx, "n1", profile="debian-13", who="test")
+    install_ends.disarm(ctx, "n1", who="test")
+    arming.arm(ctx, "n1", profile="debian-13", who="test")
     return ctx
 
 
 def test_all_sources_are_merged_in_their_order(with_all: Context) -> None:
     """R-33: every snippet runs, in a fixed order."""
-    text = installs.preview(with_all, "n1", what="late")
+    text = previews.preview(with_all, "n1", what="late")
     lines = [line.strip() for line in text.splitlines() if line.strip().startswith("snippet ")]
     assert lines == [
         "snippet server/10-motd 'echo operator",
@@ -48,7 +48,7 @@ def test_all_sources_are_merged_in_their_order(with_all: Context) -> None:
 
 def test_the_answers_themselves_hold_no_snippet(with_all: Context) -> None:
     for what in ("answers", "early", "disks"):
-        assert "echo profile" not in installs.preview(with_all, "n1", what=what)
+        assert "echo profile" not in previews.preview(with_all, "n1", what=what)
 
 
 def test_a_snippet_that_cannot_be_read_refuses_the_arming_with_its_path(ctx: Context, armed: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ def test_a_snippet_that_cannot_be_read_refuses_the_arming_with_its_path(ctx: Con
     folder.mkdir()
     (folder / "bad.sh").write_bytes(b"\xff\xfe")
     with pytest.raises(Problem, match=r"late.d/bad\.sh cannot be read"):
-        installs.preview(ctx, "n1", what="late")
+        previews.preview(ctx, "n1", what="late")
     write(folder, "bad.sh", "true\n")
     write(folder, "a b.sh", "true\n")
     with pytest.raises(Problem, match="late snippet name"):

@@ -11,6 +11,8 @@ from pxeforge.protocol.dhcp.lease import Lease, LeaseState
 from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
 
+pytestmark = pytest.mark.both_databases
+
 
 def lease(number: int, last: int, state: LeaseState = LeaseState.BOUND, client_id: bytes = b"") -> Lease:
     return Lease(

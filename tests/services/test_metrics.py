@@ -25,7 +25,8 @@ from pxeforge.protocol.dhcp.lease import Lease, LeaseState
 from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.protocol.prometheus import OTHER
 from pxeforge.protocol.tftp.transfer import Outcome
-from pxeforge.services import facts, hosts, installs
+from pxeforge.render.menus import MenuKind
+from pxeforge.services import arming, facts, hosts, installer_reports, wire_answers, wire_menus
 from pxeforge.services.cache_counters import NAMES, CacheCounters
 from pxeforge.services.context import Context
 from pxeforge.services.leases import StoredLeases
@@ -84,7 +85,7 @@ def test_what_the_database_knows_is_counted_by_state(
     ctx: Context, clock: Clock, registered: dict[str, Any], profile: str
 ) -> None:
     hosts.add(ctx, macs=["52:54:00:00:00:09"], name="n2", who="test")
-    installs.arm(ctx, "n2", profile=profile, who="test")
+    arming.arm(ctx, "n2", profile=profile, who="test")
     samples = told(ctx)
     assert value(samples, "hosts", state="registered") == 1
     assert value(samples, "hosts", state="armed") == 1
@@ -147,9 +148,9 @@ def test_a_certificate_that_cannot_be_read_is_left_out(ctx: Context) -> None:
 def test_boots_and_errors_come_from_the_timelines(ctx: Context, tokens: Callable[[str], str]) -> None:
     milestones = Milestones(ctx)
     milestones.follow()
-    installs.menu(ctx, MacAddress.parse(MAC), installs.MenuKind.IPXE, peer=PEER)
-    installs.answers(ctx, tokens("answers"), peer=PEER)
-    installs.failed(ctx, tokens("installer"), "disks", "no disk", peer=PEER)
+    wire_menus.menu(ctx, MacAddress.parse(MAC), MenuKind.IPXE, peer=PEER)
+    wire_answers.answers(ctx, tokens("answers"), peer=PEER)
+    installer_reports.failed(ctx, tokens("installer"), "disks", "no disk", peer=PEER)
     milestones.follow()
     milestones.follow()
     text = Metrics(ctx, Readiness(ctx), milestones=milestones).text()

@@ -8,7 +8,9 @@ from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound
 from pxeforge.services.sessions import IDLE_S, LONGEST_S
 from tests.conftest import Clock
+from tests.database_views import all_that_is_in
 
+pytestmark = pytest.mark.both_databases
 PASSWORD = "correct horse battery"
 
 
@@ -19,9 +21,9 @@ def key(ctx: Context) -> str:
 
 
 def test_a_session_tells_its_user_and_the_role_of_this_moment(ctx: Context, key: str) -> None:
-    assert sessions.user_of(ctx, key, active=True) == ("ann", UserRole.OPERATOR)
+    assert sessions.user_of(ctx, key, active=True) == ("ann", UserRole.OPERATOR, False)
     accounts.set_role(ctx, "ann", UserRole.VIEWER, who="test")
-    assert sessions.user_of(ctx, key, active=True) == ("ann", UserRole.VIEWER)
+    assert sessions.user_of(ctx, key, active=True) == ("ann", UserRole.VIEWER, False)
 
 
 def test_an_idle_session_ends_though_a_page_refreshes_itself(ctx: Context, key: str, clock: Clock) -> None:
@@ -73,7 +75,7 @@ def test_the_sessions_of_a_removed_user_do_not_fit_the_next_of_that_name(ctx: Co
 
 
 def test_the_database_holds_no_key(ctx: Context, key: str) -> None:
-    assert key.encode() not in b"".join(path.read_bytes() for path in ctx.data_dir.glob("pxeforge.db*"))
+    assert key.encode() not in all_that_is_in(ctx.database)
 
 
 def test_ended_sessions_do_not_pile_up(ctx: Context, key: str, clock: Clock) -> None:

@@ -18,6 +18,8 @@ from pxeforge.app.doctor.finding import Finding, error, note, ok, warning
 from pxeforge.services import loaders
 from pxeforge.services.image_catalogue import CATALOGUE
 from pxeforge.services.image_store import ImportProblem, Verified, load_image
+from pxeforge.store.database import Database, StoreUnavailable
+from pxeforge.store.location import Location
 
 LEAST_FREE_BYTES: Final = 2 << 30
 _NO_WORK_BYTES: Final = 256 << 20
@@ -163,8 +165,11 @@ def check_profiles(profiles: Iterable[Mapping[str, Any]], images: Iterable[str])
     return found or [ok(f"{len(profiles)} profile(s), each with its image and a way to log in")]
 
 
-def read_database(path: Path) -> DatabaseState:
+def read_database(location: Location) -> DatabaseState:
     """The revision, read without the right to write."""
+    path = location.path
+    if path is None:
+        return _read_server(location)
     if not path.exists():
         return DatabaseState(is_present=False)
     try:
@@ -178,6 +183,17 @@ def read_database(path: Path) -> DatabaseState:
             return DatabaseState(is_present=True)
         return DatabaseState(is_present=True, problem=str(problem))
     return DatabaseState(is_present=True, revision=str(row[0]) if row else None)
+
+
+def _read_server(location: Location) -> DatabaseState:
+    database = Database(location)
+    try:
+        revision = database.revision()
+        return DatabaseState(is_present=revision is not None, revision=revision)
+    except StoreUnavailable as problem:
+        return DatabaseState(is_present=True, problem=str(problem))
+    finally:
+        database.close()
 
 
 def known_revisions() -> tuple[str, ...]:

@@ -175,7 +175,7 @@ class World:
 
     @cached_property
     def database(self) -> data_checks.DatabaseState:
-        return data_checks.read_database(self.data_dir / "pxeforge.db")
+        return data_checks.read_database(self.settings.location)
 
     @cached_property
     def images(self) -> tuple[data_checks.ImageState, ...]:
@@ -185,7 +185,7 @@ class World:
         """None are read from a database of another release."""
         if self.database.revision != data_checks.known_revisions()[0]:
             return []
-        database = Database(self.data_dir / "pxeforge.db")
+        database = Database(self.settings.location)
         try:
             addresses = Addresses(boot_address=self.boot_address or "127.0.0.1")
             return profiles.list_profiles(

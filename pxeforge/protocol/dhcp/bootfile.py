@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from pxeforge.domain.boot import Boot, BootDecision, BootRequest, LoaderChoice
+from pxeforge.domain.boot import BootDecision, BootRequest, LoaderChoice
 from pxeforge.domain.firmware import Firmware
 
 Loaders = Mapping[Firmware, str]
@@ -37,7 +37,7 @@ def choose_boot_file(
     request: BootRequest, decision: BootDecision, files: BootFiles, our_address: IPv4Address
 ) -> str | None:
     """A TFTP name or a URL; None where the client gets no boot file."""
-    if decision.boot is not Boot.INSTALL:
+    if not decision.boot.sends_file:
         return None
     template = _ipxe_menu(request, decision, files) or _loader(request, decision, files)
     if template is None:

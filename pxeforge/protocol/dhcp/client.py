@@ -7,9 +7,10 @@ import uuid
 
 from pxeforge.domain.boot import BootRequest
 from pxeforge.domain.firmware import firmware_of
+from pxeforge.domain.identity import told_id, useful_uuid
 from pxeforge.protocol.cursor import Cursor, Malformed
 from pxeforge.protocol.dhcp.exchange import Ignored
-from pxeforge.protocol.dhcp.message import DhcpMessage, Option
+from pxeforge.protocol.dhcp.message import ANY, DhcpMessage, Option, spelled, sub_options
 
 _NETBOOT_CLASSES = (b"PXEClient", b"HTTPClient")
 _ARCH_IN_CLASS = re.compile(rb"Client:Arch:(\d{5})")
@@ -37,7 +38,20 @@ def classify(message: DhcpMessage, *, interface: str = "") -> BootRequest | Igno
         uuid=_uuid(message.options.get(Option.CLIENT_UUID, b"")),
         vendor_class=_printable(vendor_class),
         interface=interface,
+        **_place(message),
     )
+
+
+def _place(message: DhcpMessage) -> dict[str, str | None]:
+    """Through which relay it came, and what that says of the port (RFC 3046); nothing where nobody relayed it."""
+    if message.giaddr == ANY:
+        return {}
+    try:
+        told = sub_options(message.options.get(Option.RELAY_AGENT, b""))
+    except Malformed:
+        told = {}
+    ids = {name: told_id(told[code]) for name, code in (("circuit_id", 1), ("remote_id", 2)) if told.get(code)}
+    return {"relay": spelled(message.giaddr), **ids}
 
 
 def _architectures(message: DhcpMessage, vendor_class: bytes) -> tuple[int, ...]:
@@ -70,10 +84,10 @@ def _user_classes(value: bytes) -> list[bytes]:
 
 
 def _uuid(value: bytes) -> str | None:
-    """Option 97: type 0 and 16 bytes. All zeros and all ones are what boards say that have none."""
-    if len(value) != 17 or value[0] != 0 or len(set(value[1:])) == 1:
+    """Option 97: type 0 and 16 bytes. What many boards share is none."""
+    if len(value) != 17 or value[0] != 0:
         return None
-    return str(uuid.UUID(bytes=value[1:]))
+    return useful_uuid(str(uuid.UUID(bytes=value[1:])))
 
 
 def _printable(value: bytes) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pxeforge.domain.boot import Boot, BootDecision, BootRequest
+from pxeforge.domain.boot import BootDecision, BootRequest
 from pxeforge.protocol.cursor import Malformed
 from pxeforge.protocol.dhcp.bootfile import BootFiles, choose_boot_file
 from pxeforge.protocol.dhcp.dialect import Dialect, first_dialect
@@ -51,7 +51,7 @@ def answer(
     """The reply for a host that is to install; silence for all others. `dialect` None: the usual one of its kind."""
     if (silence := silent_about(message, arrival)) is not None:
         return silence
-    if decision.boot is not Boot.INSTALL:
+    if not decision.boot.sends_file:
         return Ignored(decision.reason)
     file = choose_boot_file(request, decision, files, arrival.our_address)
     if file is None:

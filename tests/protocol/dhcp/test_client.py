@@ -105,3 +105,38 @@ def test_the_rom_of_a_raspberry_pi_is_not_taken_for_a_pc(mac: str, architecture:
         ARCHITECTURE=architecture.to_bytes(2),
     ).encode()
     assert request_in(DhcpMessage.parse(packet)).firmware is firmware
+
+
+PXE = {"VENDOR_CLASS": b"PXEClient:Arch:00000", "ARCHITECTURE": bytes(2)}
+
+
+@pytest.mark.parametrize(
+    ("agent", "told"),
+    [
+        (b"\1\6eth1/7\2\6\x52\x54\0\0\0\1", ("eth1/7", "0x525400000001")),
+        (b"\1\2\x80\1", ("0x8001", None)),
+        (b"", (None, None)),
+        (b"\1\x20cut off", (None, None)),
+        (b"\1\0", (None, None)),
+    ],
+)
+def test_a_relay_tells_where_the_client_is_plugged_in(agent: bytes, told: tuple[str | None, str | None]) -> None:
+    found = request_in(message(MessageType.DISCOVER, giaddr="10.1.0.1", **PXE, RELAY_AGENT=agent))
+    assert (found.relay, found.circuit_id, found.remote_id) == ("10.1.0.1", *told)
+
+
+def test_what_stands_in_option_82_of_an_unrelayed_message_is_nobodys_word() -> None:
+    found = request_in(message(MessageType.DISCOVER, **PXE, RELAY_AGENT=b"\1\4eth0"))
+    assert (found.relay, found.circuit_id) == (None, None)
+
+
+def test_a_uuid_that_many_boards_share_is_none() -> None:
+    shared = bytes(1) + bytes.fromhex("03000200040005000006000700080009")
+    assert request_in(message(MessageType.DISCOVER, **PXE, CLIENT_UUID=shared)).uuid is None
+
+
+@given(st.binary(max_size=255))
+def test_no_option_82_does_harm(agent: bytes) -> None:
+    found = request_in(message(MessageType.DISCOVER, giaddr="10.1.0.1", **PXE, RELAY_AGENT=agent))
+    for told in (found.circuit_id, found.remote_id):
+        assert told is None or (told.isprintable() and len(told) <= 260)

@@ -5,6 +5,7 @@ TMP=${TMP:-/tmp}
 export TARGET
 FAILED_URL='http://192.0.2.1:8080/installer/0123456789abcdef0123456789abcdef/failed?stage=late'
 PROGRESS_URL='http://192.0.2.1:8080/installer/0123456789abcdef0123456789abcdef/progress?stage=late'
+FINISHED_URL=http://192.0.2.1:8080/installer/0123456789abcdef0123456789abcdef/finished
 AGENT_DIR=/usr/local/lib/pxeforge
 AGENT=$AGENT_DIR/pxeforge-agent.pyz
 TRIES=5
@@ -36,6 +37,11 @@ snippet() {
 # Which snippets ran, in their order, and how they ended.
 report_snippets() {
     wget -q -T 10 -t 3 -O /dev/null --post-data "late snippets:${ends%;}" "$PROGRESS_URL" || echo "could not report"
+}
+
+# What is left is that the new system registers.
+finished() {
+    wget -q -T 10 -t 3 -O /dev/null --post-data "the installer has finished" "$FINISHED_URL" || echo "could not report"
 }
 
 # name, crypt hash or *
@@ -160,6 +166,7 @@ main() {
         chmod 440 "$TARGET/etc/sudoers.d/pxeforge-"ops || failed "sudo rule could not be written"
     # Files that were written from outside the new system lack their SELinux labels.
     if [ -x "$TARGET/sbin/restorecon" ]; then chroot "$TARGET" /sbin/restorecon -R /etc /root /home /usr/local; fi
+    finished
     if ! register_by_shell; then failed "the host could not be registered after $TRIES tries"; fi
 }
 

@@ -5,6 +5,7 @@ TMP=${TMP:-/tmp}
 export TARGET
 FAILED_URL='http://192.0.2.1:8080/installer/0123456789abcdef0123456789abcdef/failed?stage=late'
 PROGRESS_URL='http://192.0.2.1:8080/installer/0123456789abcdef0123456789abcdef/progress?stage=late'
+FINISHED_URL=http://192.0.2.1:8080/installer/0123456789abcdef0123456789abcdef/finished
 AGENT_DIR=/usr/local/lib/pxeforge
 AGENT=$AGENT_DIR/pxeforge-agent.pyz
 TRIES=5
@@ -36,6 +37,11 @@ snippet() {
 # Which snippets ran, in their order, and how they ended.
 report_snippets() {
     wget -q -T 10 -t 3 -O /dev/null --post-data "late snippets:${ends%;}" "$PROGRESS_URL" || echo "could not report"
+}
+
+# What is left is that the new system registers.
+finished() {
+    wget -q -T 10 -t 3 -O /dev/null --post-data "the installer has finished" "$FINISHED_URL" || echo "could not report"
 }
 
 # name, crypt hash or *
@@ -94,6 +100,7 @@ main() {
     snippet profile/layout 'df -h >"$TARGET/root/df"'
     snippet profile/mark 'touch "$TARGET/tmp/pxetest"'
     report_snippets
+    finished
     if ! fetch_agent; then failed "the agent could not be fetched or has a wrong digest"; return; fi
     if ! register; then failed "the host could not be registered after $TRIES tries"; fi
 }
