@@ -21,6 +21,8 @@ def write_table(ctx: Context, settings: Settings) -> None:
 def table(ctx: Context, settings: Settings) -> list[dict[str, Any]]:
     """name, value and default as JSON, origin (`default`, `environment`, `command line`, a file), and what it means."""
     plain = settings.model_dump(mode="json")
+    if settings.database is not None:
+        plain["database"] = str(settings.location)
     return [
         {
             "name": name, "value": hide_everywhere(ctx, plain[name]), "default": _default(name),

@@ -32,7 +32,7 @@ from pxeforge.servers.tftp_share import channel
 if TYPE_CHECKING:
     from pxeforge.app.settings import Settings
 
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 180.0  # a busy computer takes a minute
 _STOP_LIMIT_S = 15.0
 _ADDRESSES_EVERY_S = 5.0
 _BACKOFF_S = (0.5, 1, 2, 5, 10, 30)

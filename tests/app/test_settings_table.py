@@ -15,7 +15,8 @@ def test_every_setting_is_told_with_where_it_was_set(ctx: Context, tmp_path: Pat
     config = tmp_path / "own.toml"
     config.write_text('interfaces = ["eth1"]\n[mirrors.debian]\nurl = "http://ann:hunter2@mirror.example/debian"\n')
     environment = {"PXEFORGE_BOOT_PORT": "8082", "PXEFORGE_MIRROR_PROXY": "http://bob:swordfish@proxy.example:3128"}
-    settings = load_settings({"tftp_port": 6969}, config=config, environment=environment)
+    command_line = {"tftp_port": 6969, "database": "postgresql://pxe@db.example/pxe?password=correcthorse"}
+    settings = load_settings(command_line, config=config, environment=environment)
     rows = {row["name"]: row for row in table(ctx, settings)}
     assert set(rows) == set(Settings.model_fields)
     told = {
@@ -29,6 +30,8 @@ def test_every_setting_is_told_with_where_it_was_set(ctx: Context, tmp_path: Pat
     whole = json.dumps(list(rows.values()))
     assert "hunter2" not in whole
     assert "swordfish" not in whole
+    assert "correcthorse" not in whole
+    assert "db.example" in whole
     assert "mirror.example" in whole
 
 
