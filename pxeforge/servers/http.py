@@ -571,9 +571,10 @@ class HttpServer:
                 return
             if after is _After.FULL:
                 break
-        if isinstance(reply.body, FilePart) and reply.body.arrived is None and not connection.out:
-            body, connection.pouring = reply.body, reply.body
+        body = reply.body
+        if isinstance(body, FilePart) and body.length and body.arrived is None and not connection.out:
             self._pour.add(connection.sock.fileno(), body.stream.fileno(), body.offset, body.length)
+            connection.pouring = body
         self._listen_for(connection, select.EPOLLOUT)
 
     def _settle(self, connection: _Connection, body: FilePart) -> None:

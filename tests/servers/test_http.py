@@ -183,6 +183,19 @@ def test_a_part_of_a_file_starts_and_ends_where_it_should(site: Site) -> None:
     assert reply.partition(b"\r\n\r\n")[2] == CONTENT[5:1005]
 
 
+@pytest.mark.parametrize("pieces", range(1, 10))
+def test_a_file_may_end_with_any_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int) -> None:
+    monkeypatch.setattr(http_module, "_SEND_AT_ONCE", -(-1000 // pieces))
+    (tmp_path / "file").write_bytes(CONTENT)
+    with serving(tmp_path) as site, closing(site.client()) as client:
+        client.connect()
+        before = client.sock
+        for _ in range(2):
+            client.request("GET", "/part")
+            assert client.getresponse().read() == CONTENT[5:1005]
+        assert client.sock is before
+
+
 def test_head_has_the_length_and_no_body(site: Site) -> None:
     replies = site.raw(b"HEAD /file HTTP/1.1\r\n\r\nGET /x HTTP/1.0\r\n\r\n")
     assert f"Content-Length: {len(CONTENT)}".encode() in replies
