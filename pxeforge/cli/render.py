@@ -48,8 +48,10 @@ def render(
     _check_usage(host, profile, attempt, other)
     chosen = {key: value for key, value in (("profile", profile), ("attempt", attempt)) if value}
     if other is None:
-        path = at("/profiles/{}/render/{}", profile or "", what) if host == _SAMPLE else None
-        found = session.api.call("GET", path or at("/hosts/{}/render/{}", host, what), query=chosen)
+        if host == _SAMPLE:
+            found = session.api.call("GET", at("/profiles/{}/render/{}", profile or "", what))
+        else:
+            found = session.api.call("GET", at("/hosts/{}/render/{}", host, what), query=chosen)
         return show_json(found) if as_json else say(found["text"].rstrip("\n"))
     wanted = _source(host, **chosen)
     sides = (wanted, _source(other, **({"profile": profile} if profile else {}))) if other else (f"host={host}", wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -175,6 +176,10 @@ class Page:
         self._session.verify = str(journey.lab.data_dir / "tls" / "server.crt")
         form = {"name": facts["admin_user"], "password": facts["admin_password"], "next": "/"}
         assert self.post("login", self.get("login"), form).status_code == 303
+        # Whoever started the server knows the first password: another one is chosen before anything else.
+        chosen = secrets.token_urlsafe(12)
+        form = {"old": facts["admin_password"], "new": chosen, "again": chosen, "next": "/"}
+        assert self.post("password", self.get(""), form).status_code == 303
 
     def get(self, path: str) -> str:
         answer = self._session.get(self._url + path, timeout=60)

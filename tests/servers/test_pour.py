@@ -70,7 +70,7 @@ class Wire:
 def flow(wire: Wire, ends: set[int]) -> None:
     """Until all these have ended; each is told of once."""
     while ends:
-        for number, events in wire.pour.run(5.0):
+        for number, events in wire.pour.run(0.01):
             assert events == select.EPOLLOUT
             assert wire.pour.take(number)[1] == 0
             wire.epoll.unregister(number)
