@@ -154,8 +154,11 @@ class TestTheWholeWay:
         table = page.get("roles")
         assert journey.mac in table
         host_id = journey.lab.json("host", "show", HOST)["id"]
-        saved = page.post("roles", table, {"give": [f"{host_id} {role}" for role in ROLES]})
-        assert saved.status_code == 303
+        for role in ROLES:  # ticked and given: each makes the draft longer
+            wish = {**draft_in(table), "host": host_id, "do": f"give {role}"}
+            table = page.post("roles/draft", table, wish).text
+        assert not journey.lab.json("host", "show", HOST)["roles"]
+        assert page.post("roles", table, draft_in(table)).status_code == 303
         assert set(journey.lab.json("host", "show", HOST)["roles"]) == set(ROLES)
 
     def test_9_deploy_verify_and_a_second_deploy_that_changes_nothing(self, journey: Journey) -> None:
@@ -163,6 +166,14 @@ class TestTheWholeWay:
         journey.verify()
         journey.deploy_again()
         assert journey.lab.json("host", "show", HOST)["state"] == "ready"
+
+
+def draft_in(page: str) -> dict[str, list[str]]:
+    """The hidden fields of the roles page: what is wished and what was seen, not saved yet."""
+    found: dict[str, list[str]] = {"draft": [], "seen": []}
+    for name, value in re.findall(r'<input type="hidden" name="(draft|seen)" value="([^"]*)"', page):
+        found[name].append(value)
+    return found
 
 
 class Page:
