@@ -39,13 +39,14 @@ from tests.conftest import ACCOUNT, FACTS, PEER, write_image
 ROOT = Actor(who="root", role=UserRole.ADMIN, via=LOCAL)
 MACS = [f"52:54:00:00:00:{number:02x}" for number in range(1, 9)]
 
+# A machine is on while there is a file: what is asked of it comes true at once.
 POWER = """
 [commands.switch]
-on = ["/bin/true"]
-off = ["/bin/true"]
-cycle = ["/bin/true"]
-status = ["/bin/echo", "on"]
-pxe = ["/bin/true"]
+on = ["/bin/touch", "{folder}/on"]
+off = ["/bin/rm", "-f", "{folder}/on"]
+cycle = ["/bin/touch", "{folder}/on"]
+status = ["/bin/sh", "-c", "test -e {folder}/on && echo on || echo off"]
+pxe = ["/bin/touch", "{folder}/on"]
 """
 
 
@@ -98,7 +99,8 @@ def main(folder: Path) -> None:
         webhook_networks=[ipaddress.IPv4Network("127.0.0.0/8")],
     )  # fmt: skip
     (folder / "etc").mkdir()
-    (folder / "etc" / "power.toml").write_text("networks = []\n" + POWER)  # nobody is to connect anywhere
+    nobody = "networks = []\n"  # is to connect anywhere
+    (folder / "etc" / "power.toml").write_text(nobody + POWER.format(folder=folder))
     known = fill(ctx)
     tokens = {role.value: api_tokens.create(ctx, name=role.value, role=role.value, actor=ROOT) for role in UserRole}
     listener = socket.create_server(("127.0.0.1", 0))
