@@ -11,12 +11,12 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from pxeforge.domain.inner_address import inner_address
 from pxeforge.services.power_config import Network
 from pxeforge.services.power_driver import PowerFault
 from pxeforge.services.problems import Problem
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _METADATA_V6: Final = ipaddress.ip_network("fd00:ec2::254/128")  # a cloud's credentials, as 169.254.169.254
 _LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME: Final = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(\.{_LABEL})*\.?")
@@ -58,23 +58,13 @@ def resolve(text: str, networks: Sequence[Network] | None) -> str:
 
 def _literal(text: str) -> Address | None:
     try:
-        return _unwrapped(ipaddress.ip_address(text)) if "%" not in text else None
+        return inner_address(ipaddress.ip_address(text)) if "%" not in text else None
     except ValueError:
         return None
 
 
-def _unwrapped(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one, where it is that which is reached."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inside = address.ipv4_mapped or address.sixtofour
-        if inside is None and address in _NAT64:
-            inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return inside or address
-    return address
-
-
 def _check_allowed(address: Address, networks: Sequence[Network] | None) -> None:
-    address = _unwrapped(address)
+    address = inner_address(address)
     if networks is not None:
         if not any(address.version == network.version and address in network for network in networks):
             raise Problem(f"{address} is in none of the networks of power.toml: there only are BMCs")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from pxeforge.domain.inner_address import inner_address
 from pxeforge.services.problems import Problem
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -26,7 +27,6 @@ _STEP_S: Final = 10.0  # for each of connecting, sending and receiving
 _WHOLE_S: Final = 20.0
 _READ_BYTES: Final = 1024
 _LONGEST_URL: Final = 2000
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _METADATA_V6: Final = ipaddress.ip_network("fd00:ec2::254/128")  # a cloud's credentials, as 169.254.169.254
 
 
@@ -111,23 +111,13 @@ def _addresses(parts: SplitResult, limits: Limits) -> list[Address]:
         raise NotDelivered(f"the name {host} cannot be resolved") from None
     addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
     for address in addresses:
-        why = _why_not(_meant(address), limits)
+        why = _why_not(inner_address(address), limits)
         if why:
             raise Unwelcome(
                 f"nothing is sent to {host}: {address} is {why}; "
                 "if it must be, name its network in the setting webhook_networks"
             )
     return addresses
-
-
-def _meant(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one, where it is that which is reached."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inside = address.ipv4_mapped or address.sixtofour
-        if inside is None and address in _NAT64:
-            inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return inside or address
-    return address
 
 
 def _why_not(address: Address, limits: Limits) -> str | None:
