@@ -6,15 +6,13 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pxeforge.cli.options import json_option
-from pxeforge.cli.output import show_json
+from pxeforge.cli.output import console_of_stdout, show_json
 
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
-_NEVER_CUT = 10_000  # columns, where there is no terminal: a log or a pipe gets whole lines
 
 
 @click.command()
@@ -49,7 +47,7 @@ def doctor(session: Any, interfaces: tuple[str, ...], dhcp: str | None, timeout_
 
 def _show(rows: list[dict[str, Any]]) -> None:
     """A table with what to do below what was seen, and the sum at its end."""
-    console = Console(width=None if sys.stdout.isatty() else _NEVER_CUT)
+    console = console_of_stdout()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("LEVEL", "CHECK", "ON", "SEEN → WHAT TO DO"):
         table.add_column(heading, overflow="fold")

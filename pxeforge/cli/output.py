@@ -12,21 +12,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_NEVER_CUT = 100_000  # columns, where there is no terminal: a log or a pipe gets whole lines
+
 
 def show_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=2, sort_keys=True)
     sys.stdout.write("\n")
 
 
+def console_of_stdout() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _NEVER_CUT)
+
+
 def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str) -> None:
     """`columns`: heading → key. `empty` is what is said, with the next step, when there are no rows."""
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = console_of_stdout()
     if not rows:
         console.print(Text(empty))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
-        table.add_column(heading, overflow="fold", no_wrap=not sys.stdout.isatty())
+    for number, heading in enumerate(columns):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0 or not console.is_terminal)
     for row in rows:
         table.add_row(*[Text(_cell(key, row.get(key))) for key in columns.values()])
     console.print(table)
