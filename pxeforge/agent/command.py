@@ -11,10 +11,10 @@ from typing import Any
 
 from pxeforge.agent import AGENT_VERSION
 from pxeforge.agent.changes import Changes
-from pxeforge.agent.execution import Execution, Interrupted
+from pxeforge.agent.execution import Execution, Interrupted, Rebooting
 from pxeforge.agent.facts import collect
 from pxeforge.agent.loop import Agent
-from pxeforge.agent.registration import CONFIG_PATH, NotRegistered, register
+from pxeforge.agent.registration import CONFIG_PATH, NotRegistered, register, start_unit
 from pxeforge.agent.task import fill_secrets, run_step
 from pxeforge.agent.transport import AgentPlane
 
@@ -38,6 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--token-in-url", action="store_true", help="the address holds the one-time token")
     command.add_argument("--root", type=Path, default=Path("/"), help="where the installed system is (default /)")
     command.set_defaults(command=_register)
+
+    command = commands.add_parser("enrol", help="register this running host and start its agent (run once, by root)")
+    command.add_argument("--url", required=True, help="where to send facts, with the one-time token")
+    command.add_argument("--certificate", required=True, metavar="SHA256", help="what the server's certificate must be")
+    command.set_defaults(command=_enrol)
 
     command = commands.add_parser("run", help="claim and do tasks until stopped")
     command.add_argument("--root", type=Path, default=Path("/"), help="work below this folder (for tests)")
@@ -64,6 +69,16 @@ def _register(options: argparse.Namespace) -> int:
     except NotRegistered as problem:
         return _sorry(str(problem))
     print(f"registered as {host['host_name']} ({host['host_id']})")
+    return 0
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    try:
+        host = register(options.url, certificate=options.certificate)
+        start_unit()
+    except NotRegistered as problem:
+        return _sorry(str(problem))
+    print(f"registered as {host['host_name']} ({host['host_id']}); its agent runs")
     return 0
 
 
@@ -106,6 +121,8 @@ def _step(options: argparse.Namespace) -> int:
         result = run_step(fill_secrets(step, secrets), execution, Changes(state / "changes.json", dry=options.check))
     except Interrupted as interruption:
         return _sorry(str(interruption))
+    except Rebooting as rebooting:
+        return _sorry(f"the host reboots ({rebooting}): run the step again after it")
     print(json.dumps(result, indent=2))
     return 1 if result["status"] == "failed" else 0
 

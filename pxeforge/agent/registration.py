@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import secrets
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pxeforge.agent.facts import collect
-from pxeforge.agent.transport import Unreachable, pinned_context, post_plain
+from pxeforge.agent.transport import Unreachable, certificate_fingerprint, pinned_context, post_plain
 from pxeforge.agent.whole_file import write_json, write_whole
 
 CONFIG_PATH = "/etc/pxeforge/agent.json"
@@ -44,10 +45,18 @@ class NotRegistered(Exception):
     """Registration did not succeed; the message says why in one sentence, without the token."""
 
 
-def register(url: str, root: Path = Path("/"), sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
-    """Registers and writes the configuration below root; returns it without its secrets. Raises NotRegistered."""
+def register(
+    url: str, root: Path = Path("/"), sleep: Callable[[float], None] = time.sleep, *, certificate: str | None = None
+) -> dict[str, Any]:
+    """Registers and writes the configuration below root; returns it without its secrets. Raises NotRegistered.
+
+    `certificate`: the SHA-256 that the server's certificate must have.
+    """
     config = _ask(url, collect(root), sleep)
     try:
+        shown = certificate_fingerprint(config["certificate_pem"])
+        if certificate is not None and shown != certificate.lower():
+            raise NotRegistered(f"the server shows a certificate with SHA-256 {shown}, not the one that was named")
         pinned_context(config["certificate_pem"])
         _write(root, config)
     except (OSError, ValueError) as error:
@@ -96,3 +105,14 @@ def _write(root: Path, config: dict[str, Any]) -> None:
     if not wants.is_symlink():
         wants.unlink(missing_ok=True)
         wants.symlink_to(UNIT_PATH)
+
+
+def start_unit() -> None:
+    """On a running system: systemd reads the unit and starts the agent anew; raises NotRegistered."""
+    for words in (["daemon-reload"], ["restart", Path(UNIT_PATH).name]):
+        try:
+            done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=360)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotRegistered(f"registered, but the agent could not be started ({error})") from None
+        if done.returncode:
+            raise NotRegistered(f"registered, but the agent could not be started: {done.stderr.strip()[-500:]}")

@@ -54,6 +54,11 @@ def fingerprint(certificate_der: bytes) -> str:
     return hashlib.sha256(certificate_der).hexdigest()
 
 
+def certificate_fingerprint(certificate_pem: str) -> str:
+    """SHA-256 (hex) of the first certificate in a PEM text; raises ValueError for text that is none."""
+    return fingerprint(ssl.PEM_cert_to_DER_cert(_first_pem(certificate_pem)))
+
+
 class AgentPlane:
     """The server's agent plane, spoken to with this host's credential; a connection per request."""
 
@@ -64,7 +69,7 @@ class AgentPlane:
         self._host, self._port, self._prefix = parts.hostname, parts.port or 443, parts.path.rstrip("/")
         self._token = token
         self._context = pinned_context(certificate_pem)
-        self._pinned = fingerprint(ssl.PEM_cert_to_DER_cert(_first_pem(certificate_pem)))
+        self._pinned = certificate_fingerprint(certificate_pem)
         self._timeout_s = timeout_s
 
     def post(self, path: str, body: dict[str, Any], extra_timeout_s: float = 0.0) -> Reply:

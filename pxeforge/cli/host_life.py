@@ -1,4 +1,4 @@
-"""`pxeforge host timeline`, `rescue`, `wipe`, `retire`, `revive`: what a host did, and how its use ends."""
+"""`pxeforge host timeline`, `rescue`, `wipe`, `retire`, `revive`, `enrol`: what a host did, how its use begins and ends."""
 
 from __future__ import annotations
 
@@ -123,4 +123,22 @@ def revive(session: Any, host: str) -> None:
     say(f"host {found['name'] or found['id']} is {found['state']}")
 
 
-COMMANDS = (timeline, rescue, wipe, retire, revive)
+@click.command()
+@click.argument("host")
+@click.option("--for", "good_for", default="1h", show_default=True, help="How long the command is good.")
+@json_option
+@click.pass_obj
+def enrol(session: Any, host: str, good_for: str, as_json: bool) -> None:
+    """Print a command that makes a host with a system of its own one of ours: no netboot, no install.
+
+    Run it there as root, once. It fetches the agent, checks it, registers the host and starts the agent. It also gives
+    a host a new agent whose old one is dead.
+    """
+    found = session.api.call("POST", at("/hosts/{}/enrol", host), {"for_s": duration_s(good_for)})
+    if as_json:
+        return show_json(found)
+    click.echo(f"good until {moment(found['expires_at'])}, once; run it as root on the host:", err=True)
+    return say(found["command"])
+
+
+COMMANDS = (timeline, rescue, wipe, retire, revive, enrol)

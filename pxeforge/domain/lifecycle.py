@@ -35,6 +35,7 @@ class Signal(enum.Enum):
     ANSWERS_FETCHED = "answers_fetched"
     FINISHED = "finished"  # the installer says so
     REGISTER = "register"
+    ENROL = "enrol"  # a host that has its system already registers by the command it was given
     SERVED = "served"  # a rescue system or memory test was handed out: the host calls nobody back
     NOT_CHOSEN = "not_chosen"  # nobody chose from the menu in time
     RESCUE_OVER = "rescue_over"  # the operator says so, its time is over, or the host was seen elsewhere
@@ -77,6 +78,8 @@ NEXT: Final[Mapping[tuple[HostState, Signal], HostState]] = {
     (_S.INSTALLING, _G.ANSWERS_FETCHED): _S.INSTALLING,
     (_S.INSTALLING, _G.FINISHED): _S.INSTALLED,
     (_S.INSTALLED, _G.REGISTER): _S.REGISTERED,
+    **{(state, _G.ENROL): _S.REGISTERED for state in (_S.KNOWN, _S.REGISTERED, _S.READY, _S.FAILED)},
+    (_S.CONFIGURING, _G.ENROL): _S.CONFIGURING,  # a new agent goes on with the run
     (_S.BOOTING, _G.SERVED): _S.RESCUE,
     (_S.BOOTING, _G.NOT_CHOSEN): _S.KNOWN,
     (_S.RESCUE, _G.RESCUE_OVER): _S.KNOWN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 
-from pxeforge.domain.lifecycle import HostState
+from pxeforge.domain.lifecycle import NEXT, HostState, Signal
 from pxeforge.services import wire_hosts
 from pxeforge.services.context import Context
 from pxeforge.services.events import note
@@ -20,6 +20,7 @@ _GOOD_IN = {
     **dict.fromkeys(("disks", "late", "finished", "register"), _INSTALLS),
     **dict.fromkeys(("wipe", "wiped"), frozenset({HostState.WIPING})),
 }
+ENROL = "enrol"  # the purpose of an attempt that no netboot belongs to: a host with a system of its own registers
 SEED_FILES = ("meta-data", "vendor-data")  # what cloud-init asks for beside its user-data
 
 
@@ -50,6 +51,9 @@ def refusal(token: Standing, what: str, now: float) -> str | None:
         return f"its install is over ({token.outcome})"
     if now >= token.expires_at:
         return "its time is over"
+    if token.for_what == ENROL:
+        good = what == "register" and (token.state, Signal.ENROL) in NEXT
+        return None if good else f"the host is {token.state.value}"
     if what in ("answers", *SEED_FILES):
         if token.state not in _ANSWERS_IN:
             return f"the host is {token.state.value}"

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pxeforge.domain.lifecycle import HostState, Signal
 from pxeforge.services import hosts
 from pxeforge.services.context import Context, digest
-from pxeforge.services.install_tokens import redeem
+from pxeforge.services.install_tokens import ENROL, redeem
 from pxeforge.services.installer_reports import finish
 from pxeforge.store.tables import AgentCredential, Attempt, Host, Token
 
@@ -83,10 +83,11 @@ def _register(
     if host.state == HostState.INSTALLING.value:  # a late script of an operator's own need not say so
         finish(session, ctx, host, attempt, "the installer has finished: the new system registers")
         host.armed_until = None
+    enrolled = attempt.purpose == ENROL
     hosts.move(
-        session, ctx, host, Signal.REGISTER, source="installer",
+        session, ctx, host, Signal.ENROL if enrolled else Signal.REGISTER, source="agent" if enrolled else "installer",
         message=f"registered from {peer}: {len(host.nics)} NICs, {len(host.facts.get('disks', []))} disks, "
-        f"{keys} SSH host keys; disarmed",
+        f"{keys} SSH host keys{'' if enrolled else '; disarmed'}",
     )  # fmt: skip
     return _welcome(ctx, host, credential)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import JSON, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
@@ -108,7 +108,7 @@ class Attempt(Base):
     __tablename__ = "attempts"
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
     host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), index=True)
-    # install | rescue | memtest | wipe
+    # install | rescue | memtest | wipe | discover | enrol
     purpose: Mapped[str] = mapped_column(String(16), default="install", server_default="install")
     since_event: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # what came of it is newer
     profile: Mapped[str] = mapped_column(String(63))
@@ -227,6 +227,10 @@ class Run(Base):
     started_by: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[float] = mapped_column(Float)
     finished_at: Mapped[float | None] = mapped_column(Float)
+    version: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # one more with each change of a task
+    origin: Mapped[str] = mapped_column(String(16), default="operator", server_default="operator")  # operator | timer
+    losses: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")  # hosts it succeeded without, and why
+    going_since: Mapped[float | None] = mapped_column(Float)  # its start, or when it was last taken up again
     tasks: Mapped[list[RunTask]] = relationship(
         back_populates="run", cascade="all, delete-orphan", order_by="RunTask.position"
     )
@@ -250,7 +254,51 @@ class RunTask(Base):
     fence: Mapped[int] = mapped_column(Integer, default=0)
     started_at: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[float | None] = mapped_column(Float)
+    tries: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # that failed, and were not the last
+    not_before: Mapped[float | None] = mapped_column(Float)  # the next try
+    said: Mapped[str | None] = mapped_column(Text)  # by its agent, last: the step and a line of output
     run: Mapped[Run] = relationship(back_populates="tasks")
+    # How long the same task took before.
+    __table_args__ = (Index("run_tasks_by_name", "role", "name", "finished_at"),)
+
+
+class DeployedRole(Base):
+    """A role of which a deploy did something on a host; until its removal succeeded there."""
+
+    __tablename__ = "deployed_roles"
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(63), primary_key=True)
+    since: Mapped[float] = mapped_column(Float)
+    at: Mapped[float] = mapped_column(Float)
+    run_id: Mapped[str] = mapped_column(String(12))  # the last deploy of it
+
+
+class CheckResult(Base):
+    """What a check of a role last said on a host, and since when it says so."""
+
+    __tablename__ = "check_results"
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))  # good | bad | unknown
+    since: Mapped[float] = mapped_column(Float)
+    at: Mapped[float] = mapped_column(Float)
+    level: Mapped[int | None] = mapped_column(Integer)  # how much it proves, if the role says so
+    message: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[str] = mapped_column(String(12))
+
+
+class RolePrefetch(Base):
+    """What became of fetching the packages of a role that a host was given; gone with the role."""
+
+    __tablename__ = "role_prefetches"
+    host_id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    role: Mapped[str] = mapped_column(String(63), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))  # fetched | nothing | failed
+    at: Mapped[float] = mapped_column(Float)
+    __table_args__ = (
+        ForeignKeyConstraint(["host_id", "role"], ["assignments.host_id", "assignments.role"], ondelete="CASCADE"),
+    )
 
 
 class Rule(Base):

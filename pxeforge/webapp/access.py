@@ -48,7 +48,7 @@ _NEEDS: Final[dict[Need, str]] = {
     "pages.arm_choose pages.arm pages.disarm pages.role_save pages.role_draft pages.deploy pages.verify "
     "pages.run_cancel pages.run_resume pages.profile_create pages.profile_save "
     "pages.profile_clone pages.profile_remove pages.image_verify "
-    "api.wipe_host api.end_rescue api.retire_host api.revive_host "
+    "api.wipe_host api.enrol_host api.end_rescue api.retire_host api.revive_host "
     "api.add_host api.change_host api.forget_host api.arm_host api.disarm_host api.assign_roles "
     "api.unassign_roles api.set_roles api.import_hosts api.create_profile api.change_profile api.remove_profile "
     "api.clone_profile api.verify_image "

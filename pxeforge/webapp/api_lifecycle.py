@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from flask import Blueprint, g
 
 from pxeforge.domain.lifecycle import HostState
-from pxeforge.services import diagnosis, rescue, retirement, timeline, wiping
+from pxeforge.services import diagnosis, enrolment, rescue, retirement, timeline, wiping
 from pxeforge.services.arming import ARMED_FOR_S
 from pxeforge.services.context import Context
 from pxeforge.webapp.api_hosts import ArmedHost, DiagnosisTold, Host, Seconds
@@ -59,6 +59,19 @@ class ArmedForWipe(ArmedHost):
     erases: list[str]
 
 
+class Enrolment(TypedDict):
+    """Of a host that has its system already."""
+
+    for_s: NotRequired[Annotated[float, Says(text="how long the command is good; an hour without it")]]
+
+
+class EnrolmentCommand(TypedDict):
+    host_id: str
+    host_name: str | None
+    command: Annotated[str, Says(text="for a shell of root on the host; it holds a token that is good once")]
+    expires_at: Seconds
+
+
 class Retirement(TypedDict):
     why: NotRequired[str]
 
@@ -93,6 +106,12 @@ def _changing(api: Blueprint, ctx: Context) -> None:
             power=body.get("power", "poweroff"), retire=body.get("retire", False), profile=body.get("profile"),
             for_s=body.get("for_s", ARMED_FOR_S), who=g.who,
         )  # fmt: skip
+
+    @api.post("/hosts/<host>/enrol")
+    @told(takes=Enrolment, gives=EnrolmentCommand, problems=(404, 409))
+    def enrol_host(host: str, body: dict[str, Any]) -> Any:
+        """A command that registers the running host and starts its agent; an earlier one is good no longer."""
+        return enrolment.enrol(ctx, host, for_s=body.get("for_s", enrolment.VALID_FOR_S), who=g.who)
 
     @api.post("/hosts/<host>/rescue-over")
     @told(gives=Host, problems=(404, 409), once=True)

@@ -11,6 +11,7 @@ import pytest
 
 from pxeforge.agent.command import main
 from pxeforge.agent.registration import NotRegistered, register
+from pxeforge.agent.transport import certificate_fingerprint
 
 from .fake_server import make_certificate
 
@@ -134,3 +135,14 @@ def test_a_half_answer_is_refused(config: dict[str, str], root: Path, planes: li
 def test_run_without_registration_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--root", str(tmp_path)]) == 1
     assert "register this host again" in capsys.readouterr().err
+
+
+def test_a_certificate_that_was_named_must_be_the_servers(
+    config: dict[str, str], root: Path, planes: list[BootPlane]
+) -> None:
+    planes.append(BootPlane((200, config)))
+    with pytest.raises(NotRegistered, match="not the one that was named"):
+        register(planes[0].url, root, certificate="ab" * 32)
+    assert not (root / "etc/pxeforge").exists()
+    right = certificate_fingerprint(config["certificate_pem"])
+    assert register(planes[0].url, root, certificate=right.upper())["host_name"] == "db1"
