@@ -68,7 +68,7 @@ def keep(folder: Path, plan: Plan, cache: Path) -> None:
     remove_stale(f"{plan.name}-")
     say(f"QEMU: {'.'.join(map(str, find_qemu(cache).version))}")
     with contextlib.ExitStack() as stack:
-        relay_socket = stack.enter_context(_relay(folder, cache))
+        relay_socket = stack.enter_context(relay_to_mirror(folder, cache))
         upstream = f"http+unix://{quote(str(relay_socket), safe='')}/debian"
         (folder / "overlay").mkdir(parents=True, exist_ok=True)
         imported = _images(folder / "data", plan, upstream)
@@ -85,8 +85,8 @@ def keep(folder: Path, plan: Plan, cache: Path) -> None:
             helpers = [rack.address, *([site.address] if site is not None else [])]
             stack.enter_context(relaying(branch, helpers, folder))
         leases = None if site is not None else wire
-        server = stack.enter_context(_Server(rack, folder, upstream, leases=leases))
-        url = stack.enter_context(_way_in(rack, folder, plan.admin_port))
+        server = stack.enter_context(Server(rack, folder, upstream, leases=leases))
+        url = stack.enter_context(way_in(rack, folder, plan.admin_port))
         facts: dict[str, Any] = {
             "pid": os.getpid(), "namespace": rack.name, "address": str(rack.address), "data_dir": str(folder / "data"),
             "admin_url": url, "admin_user": "admin", "admin_password": server.admin_password,
@@ -113,7 +113,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _relay(folder: Path, cache: Path) -> Iterator[Path]:
+def relay_to_mirror(folder: Path, cache: Path) -> Iterator[Path]:
     """The only way from the rack to the mirror: a unix socket, served from the host's namespace."""
     path = folder / "relay.sock"
     relay = Relay(
@@ -173,7 +173,7 @@ def _fill_udebs(overlay: Path, image: Path) -> tuple[str, list[str]]:
     return result.mode.value, list(result.kernel_args)
 
 
-class _Server:
+class Server:
     """`pxeforge serve` in the namespace; started again when it was killed, as systemd would."""
 
     def __init__(self, rack: Rack, folder: Path, upstream: str, *, leases: Rack | Branch | None) -> None:
@@ -187,7 +187,7 @@ class _Server:
         self._process: subprocess.Popen[bytes] | None = None
         self.admin_password = ""
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> Server:
         said = self._start()
         self.admin_password = _remembered_password(self._folder, said)
         return self
@@ -238,7 +238,7 @@ def _remembered_password(folder: Path, said: str) -> str:
 
 
 @contextlib.contextmanager
-def _way_in(rack: Rack, folder: Path, admin_port: int) -> Iterator[str]:
+def way_in(rack: Rack, folder: Path, admin_port: int) -> Iterator[str]:
     """A forwarder on the host's loopback to the admin plane inside; gives its URL."""
     command = [
         sys.executable, "-m", "pxeforge.lab.port_forward", "--netns", rack.name,

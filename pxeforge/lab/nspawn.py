@@ -23,7 +23,7 @@ from pxeforge.lab.rack import NETNS_DIR, Rack, Site, stop
 PROGRAMS: Final = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap"}  # and the package it is in
 # What a minimal Debian lacks to be somebody's server.
 _INCLUDE: Final = (
-    "systemd-sysv", "dbus", "ca-certificates", "iproute2", "iputils-ping", "openssh-server", "python3-minimal", "sudo",
+    "systemd-sysv", "dbus", "ca-certificates", "iproute2", "iputils-ping", "openssh-server", "python3", "sudo",
 )  # fmt: skip
 _BOOT_S: Final = 120.0
 _STOP_S: Final = 60.0
@@ -78,6 +78,8 @@ def _make_neutral(root: Path, sources: str) -> None:
     etc = root / "etc"
     (etc / "apt/sources.list").write_text(sources)
     (etc / "machine-id").write_text("uninitialized\n")
+    (etc / "dpkg/dpkg.cfg.d").mkdir(parents=True, exist_ok=True)
+    (etc / "dpkg/dpkg.cfg.d/lab").write_text("force-unsafe-io\n")  # nothing here outlives a power cut
     (etc / "apt/apt.conf.d/90lab").write_text('Acquire::Languages "none";\nAPT::Install-Recommends "false";\n')
     for key in (etc / "ssh").glob("ssh_host_*"):
         key.unlink()
@@ -94,6 +96,7 @@ class System:
     site: Site
     base: Path
     folder: Path
+    options: Sequence[str] = ()  # further ones of systemd-nspawn
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _is_mounted: bool = field(default=False, init=False, repr=False)
 
@@ -121,7 +124,7 @@ class System:
             "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--hostname={self.name}",
             f"--network-namespace-path={NETNS_DIR / self.site.name}", "--register=no", "--keep-unit",
             "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
-            "--capability=CAP_NET_ADMIN,CAP_SYS_NICE,CAP_IPC_LOCK", "--", _OLD_CGROUPS,
+            "--capability=CAP_NET_ADMIN,CAP_SYS_NICE,CAP_IPC_LOCK", *self.options, "--", _OLD_CGROUPS,
         ]  # fmt: skip
         with self.console.open("wb") as console:
             # Not inside the namespace: nspawn enters it itself. Its own session: an interrupt here is not one there.
@@ -182,21 +185,21 @@ class System:
     @property
     def leader(self) -> int:
         """The pid of its init, as this computer sees it; raises NspawnError when it does not run."""
-        if self._process is not None and self.is_running:
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-            with contextlib.suppress(OSError):
-                for child in children.read_text().split():
-                    if _is_init(int(child)):
-                        return int(child)
-        raise NspawnError(f"{self.name} does not run")
+        found = leader_of(self._process.pid) if self._process is not None and self.is_running else None
+        if found is None:
+            raise NspawnError(f"{self.name} does not run")
+        return found
+
+    @property
+    def keeper(self) -> int:
+        """The pid of its systemd-nspawn, the same after a reboot; raises NspawnError when it does not run."""
+        if self._process is None or not self.is_running:
+            raise NspawnError(f"{self.name} does not run")
+        return self._process.pid
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command line that runs a command in the system, as root; raises NspawnError when it does not run."""
-        return [
-            "nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
-            "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-            "HOME=/root", *command,
-        ]  # fmt: skip
+        return entering(self.leader, command)
 
     def run(
         self, command: Sequence[str], *, check: bool = True, timeout_s: float = 60.0, words: str | None = None
@@ -239,6 +242,24 @@ class System:
             subprocess.run(["umount", "--lazy", str(self.root)], check=False, capture_output=True)
             self._is_mounted = False
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def leader_of(keeper: int) -> int | None:
+    """The init of the system that this systemd-nspawn keeps, as this computer sees it; None while there is none."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split():
+            if _is_init(int(child)):
+                return int(child)
+    return None
+
+
+def entering(leader: int, command: Sequence[str]) -> list[str]:
+    """The command line that runs a command, as root, in the system with this init."""
+    return [
+        "nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
+        "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
+        "HOME=/root", *command,
+    ]  # fmt: skip
 
 
 def _is_init(pid: int) -> bool:
