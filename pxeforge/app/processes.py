@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from pxeforge.app.privileges import CAP_NET_BIND_SERVICE, drop_capabilities
 from pxeforge.servers.datagram import CannotListen
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_shared
+from pxeforge.servers.tcp_listener import listen_shared
 
 if TYPE_CHECKING:
     from pxeforge.app.settings import Settings
@@ -141,6 +141,7 @@ def _run_boot(settings: Settings) -> None:
     from pxeforge.app.assembly import open_context
     from pxeforge.app.tally_writer import TallyWriter
     from pxeforge.app.upstream import open_cache
+    from pxeforge.servers.http import HttpServer, HttpSettings
     from pxeforge.webapp.boot_plane import create_boot_plane, file_at_once, is_slow
 
     drop_capabilities()
@@ -280,10 +281,18 @@ def _say_ready() -> None:
         os.write(int(descriptor), b"1")
 
 
+def do_without_extras() -> None:
+    """Before structlog and SQLAlchemy are imported: they would load what we never use, 5 MB in each process.
+
+    rich paints tracebacks; greenlet is for databases and logs of asyncio.
+    """
+    for name in ("rich", "greenlet"):
+        sys.modules[name] = None  # type: ignore[assignment]
+
+
 def main() -> None:
     name = sys.argv[1]
-    # structlog would load it to paint tracebacks: 4 MB of memory in each of us.
-    sys.modules["rich"] = None  # type: ignore[assignment]
+    do_without_extras()
     try:
         run(name)
     except CannotListen as problem:

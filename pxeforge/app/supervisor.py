@@ -36,6 +36,8 @@ _START_LIMIT_S = 180.0  # a busy computer takes a minute
 _STOP_LIMIT_S = 15.0
 _ADDRESSES_EVERY_S = 5.0
 _BACKOFF_S = (0.5, 1, 2, 5, 10, 30)
+# Docstrings are 4 to 5 MB in each child. The admin process describes its API by them.
+_WITHOUT_DOCSTRINGS = ("-OO",)
 # glibc gives each thread a heap of its own, never to be given back. Ours take turns at the interpreter: one will do.
 _MEMORY = {"MALLOC_ARENA_MAX": "1"}
 _HANDOVER_VARIABLE = "PXEFORGE_HANDOVER"
@@ -110,9 +112,8 @@ def _start(name: str, handed: tuple[socket.socket, ...], restarts: int = 0) -> C
     environment = {**os.environ, **_MEMORY, READY_VARIABLE: str(ours), PARENT_VARIABLE: str(os.getpid())}
     passed = [each.fileno() for each in handed]
     environment[HANDED_VARIABLE] = json.dumps(passed)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pxeforge.app.processes", name], env=environment, pass_fds=[ours, *passed], cwd="/"
-    )
+    command = [sys.executable, *_lean(name), "-m", "pxeforge.app.processes", name]
+    process = subprocess.Popen(command, env=environment, pass_fds=[ours, *passed], cwd="/")
     os.close(ours)
     return Child(name=name, process=process, ready=ready, handed=handed, restarts=restarts)
 
@@ -173,6 +174,10 @@ def _follow(before: tuple[str, ...] | None, children: list[Child], settings: Set
             if child.process.poll() is None:
                 child.process.terminate()
     return ours
+
+
+def _lean(name: str) -> tuple[str, ...]:
+    return () if name == "admin" else _WITHOUT_DOCSTRINGS
 
 
 def _end(children: list[Child]) -> None:

@@ -43,7 +43,6 @@ _READ_AT_ONCE: Final = 64 * 1024
 _SEND_AT_ONCE: Final = 2 << 20
 _SENDS_AT_ONCE: Final = 4
 _POUR_S: Final = 0.1  # how long files may flow before a signal is heard
-_BACKLOG: Final = 4096
 _GROWTH_S: Final = 0.02  # how often is looked whether a file that is being fetched has grown
 _UEFI: Final = "UefiHttpBoot"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -128,39 +127,6 @@ class _Job:
     request: Request
     body: bytes
     tries: int = 0
-
-
-def listen_tcp(address: str, port: int) -> socket.socket:
-    """A listening socket; raises OSError."""
-    return listen_shared(address, port, 1)[0]
-
-
-def listen_shared(address: str, port: int, count: int) -> list[socket.socket]:
-    """Listening sockets on one port, for as many processes: the kernel deals the clients out by address and port.
-
-    With one socket for all of them whoever happens to run would take nearly all clients. SO_REUSEPORT is set after the
-    port is ours: before, another server of our user could have it already. Raises OSError.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            sockets.append(socket.socket(family, socket.SOCK_STREAM))
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if len(sockets) > 1:
-                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sockets[-1].bind((address, port))
-            if count > 1:
-                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            port = sockets[0].getsockname()[1]
-        for each in sockets:
-            each.listen(_BACKLOG)
-            each.setblocking(False)
-    except OSError:
-        for each in sockets:
-            each.close()
-        raise
-    return sockets
 
 
 class HttpServer:

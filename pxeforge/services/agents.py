@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from pxeforge.services import rescue
 from pxeforge.services.context import Context, digest
 from pxeforge.services.events import record, told_lately
-from pxeforge.services.facts import merge_facts
 from pxeforge.services.problems import Forbidden, Problem
 from pxeforge.services.retirement import is_retired
 from pxeforge.store.tables import AgentCredential, Host
@@ -54,6 +53,8 @@ def hello(
         host, row = _known(session, host_id)
         try:
             if facts:
+                from pxeforge.services.facts import merge_facts  # 7 MB that only those need who are told facts
+
                 merge_facts(session, ctx, host, facts)
         except Problem as problem:  # odd hardware must not cost us the host: what we knew before stays
             if not told_lately(session, ctx, host_id, "facts_refused", str(problem), within_s=_FACTS_REFUSED_EVERY_S):

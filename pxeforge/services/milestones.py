@@ -58,7 +58,7 @@ _FOLLOWED: Final = (
     *_ENDS, *_ERRORS,
 )  # fmt: skip
 _NEW_BOOT_S: Final = 300  # a netboot so long after the one before begins a boot of its own
-_MOST_AT_ONCE: Final = 5_000
+_MOST_AT_ONCE: Final = 500  # events; what is read at once stays with the process as memory
 _LOOK_BACK: Final = 20_000  # events: what was under way when the process before ended
 _MOST_HOSTS: Final = 20_000
 

@@ -6,14 +6,14 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def known_revisions() -> tuple[str, ...]:
     """All revisions of this release, newest first."""
+    from alembic.config import Config  # 8 MB with what it imports, in each process that only reads and writes
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return tuple(script.revision for script in ScriptDirectory.from_config(config).walk_revisions())

@@ -30,6 +30,7 @@ from pxeforge.servers.pxe_probe import Guise, SeenAnswer
 from pxeforge.services import loaders
 from pxeforge.store.database import Database
 from pxeforge.store.location import in_file
+from pxeforge.store.revisions import known_revisions
 from tests.conftest import write_image
 from tests.services.fake_repository import serve_repository
 
@@ -437,7 +438,7 @@ def test_a_real_database_is_read_without_being_changed(tmp_path: Path) -> None:
     database.close()
     before = hashlib.sha256(path.read_bytes()).digest()
     state = data_checks.read_database(in_file(path))
-    assert levels(data_checks.check_database(state, data_checks.known_revisions())) == [OK]
+    assert levels(data_checks.check_database(state, known_revisions())) == [OK]
     assert hashlib.sha256(path.read_bytes()).digest() == before
     path.write_bytes(b"no database at all" * 100)
     assert "not a database" in data_checks.read_database(in_file(path)).problem

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
+from pxeforge.servers.http import HttpServer, HttpSettings
+from pxeforge.servers.tcp_listener import listen_tcp
 from pxeforge.services import cache_fetch, cache_upstream, package_cache
 from pxeforge.services.cache_upstream import Upstream
 from pxeforge.services.context import Context

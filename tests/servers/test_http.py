@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from pxeforge.servers import http as http_module
 from pxeforge.servers import pouring
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_shared, listen_tcp
+from pxeforge.servers.http import HttpServer, HttpSettings
 from pxeforge.servers.http_reply import DEFER, MOST_TRIES
+from pxeforge.servers.tcp_listener import listen_shared, listen_tcp
 
 CONTENT = random.Random(3).randbytes(3_000_000)
 LIMIT_S = 30

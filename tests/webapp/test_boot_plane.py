@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
+from pxeforge.servers.http import HttpServer, HttpSettings
+from pxeforge.servers.tcp_listener import listen_tcp
 from pxeforge.services import hosts
 from pxeforge.services.cache_upstream import Upstream
 from pxeforge.services.context import Context

@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from pxeforge.servers.http import HttpServer, HttpSettings, listen_tcp
+from pxeforge.servers.http import HttpServer, HttpSettings
+from pxeforge.servers.tcp_listener import listen_tcp
 from pxeforge.services.context import Context
 from pxeforge.services.image_store import ImportedImage
 from pxeforge.services.iso_import import import_isos

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from alembic.script import ScriptDirectory
-
-import pxeforge.store
 from pxeforge.app.doctor.finding import Finding, error, note, ok, warning
 from pxeforge.services import loaders
 from pxeforge.services.image_catalogue import CATALOGUE
@@ -194,12 +191,6 @@ def _read_server(location: Location) -> DatabaseState:
         return DatabaseState(is_present=True, problem=str(problem))
     finally:
         database.close()
-
-
-def known_revisions() -> tuple[str, ...]:
-    """The revisions of this release, newest first."""
-    folder = Path(pxeforge.store.__path__[0]) / "migrations"
-    return tuple(script.revision for script in ScriptDirectory(str(folder)).walk_revisions())
 
 
 def read_images(data_dir: Path) -> tuple[ImageState, ...]:

@@ -17,6 +17,7 @@ from pxeforge.app.doctor.world import World
 from pxeforge.app.settings import Settings, parse_range
 from pxeforge.servers.datagram import CannotListen
 from pxeforge.servers.interfaces import NoInterface
+from pxeforge.store.revisions import known_revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ CHECKS: Final = (
     Check("secret-key", "secret.key is there, whole and private",
           lambda w: data.check_key(w.data_dir / "secret.key", has_database=w.database.is_present)),
     Check("database", "opens and is at this release's revision",
-          lambda w: data.check_database(w.database, data.known_revisions())),
+          lambda w: data.check_database(w.database, known_revisions())),
     Check("images", "every image is whole (by size) and has the loaders of BIOS and UEFI",
           lambda w: data.check_images(w.images)),
     Check("loaders", "iPXE for hosts that are to be given it", lambda w: data.check_loaders(w.data_dir)),

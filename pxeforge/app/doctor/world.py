@@ -38,6 +38,7 @@ from pxeforge.services.image_catalogue import CATALOGUE
 from pxeforge.services.image_store import ImportProblem, list_images
 from pxeforge.services.mirror_source import apt_mirror
 from pxeforge.store.database import Database
+from pxeforge.store.revisions import known_revisions
 
 
 @dataclass
@@ -183,7 +184,7 @@ class World:
 
     def profiles(self) -> list[dict[str, Any]]:
         """None are read from a database of another release."""
-        if self.database.revision != data_checks.known_revisions()[0]:
+        if self.database.revision != known_revisions()[0]:
             return []
         database = Database(self.settings.location)
         try:
