@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
-ASSETS = ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints")
+ASSETS = ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints", "releases")
 # git keeps no empty folder: a kind without files may be missing in a clone.
 PRESENT = [kind for kind in ASSETS if Path(kind).is_dir()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-ASSET_KINDS: Final = ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints")
+ASSET_KINDS: Final = ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints", "releases")
 OPERATOR_ROOT: Final = Path("/etc/pxeforge")
 _PACKAGE: Final = Path(__file__).resolve().parent
 

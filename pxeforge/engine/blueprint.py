@@ -1,11 +1,24 @@
-"""Blueprints: which roles on which hosts, with which variables.
+"""Blueprints: which roles on which hosts, on which networks, with which variables. docs/blueprints.md shows all keys.
 
-name: single-database
+name: two-nodes
 summary: one sentence
+extends: single-database                 # another blueprint: what is not written here comes from there
+release: debian-12-zed                   # the pack that every host must fit; without it each host's own
 variables: {mariadb_max_connections: 500}
+networks:                                # none: all is served by the hosts' own addresses
+  api: {cidr: 10.42.0.0/24, gateway: 10.42.0.1, vlan: 10, mtu: 1500, pool: [10.42.0.100, 10.42.0.199]}
+  data: {cidr: 10.42.1.0/24, purposes: [tunnel, storage]}      # its name is its purpose unless others are given
+  provider: {}                           # hosts have a nic there and no address
+vips:
+  cloud: {address: 10.42.0.250, network: api, roles: [mariadb]}
+tolerance: {nova-compute: 10%}           # so many hosts of a role may be lost: a number or a share
 hosts:
   - match: {name: "db*", tag: rack1}     # name (shell pattern), mac, tag: all that are given must fit; every such host
     roles: [mariadb]
+    zone: az1
+    nics: {provider: eth1}               # by purpose: a name or a MAC
+    addresses: {tunnel: 10.42.1.11}      # by purpose; without it the one that the host has in that network
+    disks: {volumes: {min_gb: 20}}       # by purpose: min_gb (the smallest that fits), or serial
     variables: {…}                       # only for these hosts
   - count: 3                             # so many of the hosts that no match has taken, in order of their names
     roles: [base]
@@ -14,20 +27,22 @@ hosts:
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from typing import Any
 
 from pxeforge.domain.mac import MacAddress
-from pxeforge.engine.document import DocumentProblem, Finding, findings_of, parse_document
-from pxeforge.engine.roles import Name, Role, VariableName
+from pxeforge.engine.blueprint_checks import check, purposes_of
+from pxeforge.engine.blueprint_form import BlueprintProblem, Merged, RawRule, Sourced, read_merged, text_of
+from pxeforge.engine.document import Finding
+from pxeforge.engine.layout import NO_PLACE, DiskChoice, Layout, Network, Place, Tolerance, Vip
+from pxeforge.engine.roles import Role
 
-
-class BlueprintProblem(DocumentProblem):
-    """The blueprint cannot be used; see `findings`."""
+__all__ = [
+    "Assignment", "Blueprint", "BlueprintProblem", "HostRule", "InventoryHost", "assign", "layout_of",
+    "load_blueprint", "parse_blueprint",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,8 @@ class HostRule:
     mac: str | None
     tag: str | None
     line: int
+    place: Place = NO_PLACE
+    file: str = ""
 
     def fits(self, host: InventoryHost) -> bool:
         if self.name is not None and not fnmatch.fnmatchcase(host.name, self.name):
@@ -62,13 +79,17 @@ class HostRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """A checked blueprint."""
+    """A checked blueprint, with what it extends put in."""
 
     name: str
     summary: str
     variables: Mapping[str, Any]
     rules: tuple[HostRule, ...]
     file: str
+    networks: tuple[Network, ...] = ()
+    vips: tuple[Vip, ...] = ()
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    release: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,131 +98,142 @@ class Assignment:
 
     roles: tuple[str, ...]
     variables: Mapping[str, Any]
+    place: Place = NO_PLACE
 
 
-def _canonical_mac(value: object) -> object:
-    return str(MacAddress.parse(value)) if isinstance(value, str) else value
+def load_blueprint(
+    path: Path, roles: Mapping[str, Role], folders: Sequence[Path] = (), releases: Collection[str] | None = None
+) -> Blueprint:
+    """Reads and checks a blueprint file; raises BlueprintProblem.
+
+    What it extends is looked for beside it and then in `folders`; a file of the same name in a later folder can be
+    extended too. `releases`: the names of the packs that there are, if that is to be checked.
+    """
+    places = list(dict.fromkeys([path.parent, *folders]))
+    return parse_blueprint(text_of(path), str(path), roles, places, releases)
 
 
-class _Raw(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _RawMatch(_Raw):
-    name: str | None = None
-    mac: Annotated[str, BeforeValidator(_canonical_mac)] | None = None
-    tag: str | None = None
-
-    @model_validator(mode="after")
-    def _something(self) -> _RawMatch:
-        if self.name is None and self.mac is None and self.tag is None:
-            raise ValueError("give name, mac or tag")
-        return self
-
-
-class _RawRule(_Raw):
-    match: _RawMatch | None = None
-    count: Annotated[int, Field(ge=1)] | None = None
-    roles: Annotated[list[Name], Field(min_length=1)]
-    variables: dict[VariableName, Any] = {}
-
-    @model_validator(mode="after")
-    def _one_way(self) -> _RawRule:
-        if (self.match is None) == (self.count is None):
-            raise ValueError("give either match or count")
-        return self
-
-
-class _RawBlueprint(_Raw):
-    name: Name
-    summary: Annotated[str, StringConstraints(min_length=1)]
-    variables: dict[VariableName, Any] = {}
-    hosts: Annotated[list[_RawRule], Field(min_length=1)]
-
-
-def load_blueprint(path: Path, roles: Mapping[str, Role]) -> Blueprint:
-    """Reads and checks a blueprint file; raises BlueprintProblem."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot be read ({error})"
-        raise BlueprintProblem([Finding(str(path), 1, message, "make it a readable UTF-8 file")]) from None
-    return parse_blueprint(text, str(path), roles)
-
-
-def parse_blueprint(text: str, file: str, roles: Mapping[str, Role]) -> Blueprint:
+def parse_blueprint(
+    text: str,
+    file: str,
+    roles: Mapping[str, Role],
+    folders: Sequence[Path] = (),
+    releases: Collection[str] | None = None,
+) -> Blueprint:
     """A blueprint from its text, checked against the roles that exist; raises BlueprintProblem."""
-    try:
-        document = parse_document(text, file)
-        raw = _RawBlueprint.model_validate(document.data)
-    except ValidationError as error:
-        raise BlueprintProblem(findings_of(document, error)) from None
-    except DocumentProblem as problem:
-        raise BlueprintProblem(problem.findings) from None
-    findings: list[Finding] = []
-    declared = {name for role in roles.values() for name, item in role.variables.items() if not item.secret}
-    for index, rule in enumerate(raw.hosts):
-        for position, name in enumerate(rule.roles):
-            if name not in roles:
-                fix = f"choose from {', '.join(sorted(roles))}"
-                findings.append(document.finding(("hosts", index, "roles", position), f"there is no role {name}", fix))
-    places: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [(("variables",), raw.variables)]
-    places += [(("hosts", index, "variables"), rule.variables) for index, rule in enumerate(raw.hosts)]
-    for at, given in places:
-        for name in given:
-            if name not in declared:
-                fix = f"known are {', '.join(sorted(declared)) or 'none'}"
-                findings.append(document.finding((*at, name), f"no role declares variable {name}", fix))
+
+    def bases(name: str) -> list[Path]:
+        return [folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()]
+
+    merged = read_merged(text, file, bases)
+    findings = check(merged, roles, releases)
     if findings:
         raise BlueprintProblem(findings)
-    rules = tuple(
-        HostRule(
-            roles=tuple(rule.roles),
-            variables=dict(rule.variables),
-            count=rule.count,
-            name=rule.match.name if rule.match else None,
-            mac=rule.match.mac if rule.match else None,
-            tag=rule.match.tag if rule.match else None,
-            line=document.line(("hosts", index)),
+    return _blueprint(merged)
+
+
+def _blueprint(merged: Merged) -> Blueprint:
+    networks = tuple(
+        Network(
+            name=name, purposes=purposes_of(name, raw.value), cidr=raw.value.cidr, vlan=raw.value.vlan,
+            mtu=raw.value.mtu, gateway=str(raw.value.gateway) if raw.value.gateway else None,
+            pool=(str(raw.value.pool[0]), str(raw.value.pool[1])) if raw.value.pool else None,
         )
-        for index, rule in enumerate(raw.hosts)
+        for name, raw in merged.networks.items()
+    )  # fmt: skip
+    vips = tuple(
+        Vip(name=name, address=str(raw.value.address), network=raw.value.network, roles=tuple(raw.value.roles))
+        for name, raw in merged.vips.items()
     )
-    return Blueprint(name=raw.name, summary=raw.summary, variables=dict(raw.variables), rules=rules, file=file)
+    return Blueprint(
+        name=merged.name,
+        summary=merged.summary,
+        variables={name: item.value for name, item in merged.variables.items()},
+        rules=tuple(map(_rule, merged.hosts)),
+        file=merged.file,
+        networks=networks,
+        vips=vips,
+        tolerance={role: item.value for role, item in merged.tolerance.items()},
+        release=merged.release.value if merged.release else None,
+    )
+
+
+def _rule(source: Sourced[RawRule]) -> HostRule:
+    raw = source.value
+    return HostRule(
+        roles=tuple(raw.roles),
+        variables=dict(raw.variables),
+        count=raw.count,
+        name=raw.match.name if raw.match else None,
+        mac=raw.match.mac if raw.match else None,
+        tag=raw.match.tag if raw.match else None,
+        line=source.document.line(source.at),
+        file=source.document.file,
+        place=Place(
+            addresses={purpose: str(address) for purpose, address in raw.addresses.items()},
+            nics=dict(raw.nics),
+            disks={
+                purpose: DiskChoice(serial=disk.serial, min_bytes=(disk.min_gb or 0) * 10**9)
+                for purpose, disk in raw.disks.items()
+            },
+            zone=raw.zone,
+        ),
+    )
 
 
 def assign(blueprint: Blueprint, hosts: Sequence[InventoryHost]) -> dict[str, Assignment]:
-    """Roles and variables by host id, in the order of `hosts`; hosts that nothing takes are left out.
+    """Roles, variables and place by host id, in the order of `hosts`; hosts that nothing takes are left out.
 
-    Raises BlueprintProblem when a match fits no host or a count asks for more hosts than are free.
+    Raises BlueprintProblem when a match fits no host, a count asks for more hosts than are free, or a rule with
+    addresses fits several hosts.
     """
-    roles: dict[str, list[str]] = {}
-    variables: dict[str, dict[str, Any]] = {}
-
-    def give(rule: HostRule, host: InventoryHost) -> None:
-        mine = roles.setdefault(host.host_id, [])
-        mine.extend(name for name in rule.roles if name not in mine)
-        variables.setdefault(host.host_id, {}).update(rule.variables)
-
+    taken: dict[str, list[HostRule]] = {}
     findings = []
     for rule in (rule for rule in blueprint.rules if rule.count is None):
         fitting = [host for host in hosts if rule.fits(host)]
         if not fitting:
             message = "this rule matches no host"
-            findings.append(Finding(blueprint.file, rule.line, message, "correct it or add the host first"))
+            findings.append(Finding(rule.file, rule.line, message, "correct it or add the host first"))
+        if len(fitting) > 1 and rule.place.addresses:
+            message = f"this rule gives one address to {len(fitting)} hosts"
+            findings.append(Finding(rule.file, rule.line, message, "write a rule for each, by name or mac"))
         for host in fitting:
-            give(rule, host)
+            taken.setdefault(host.host_id, []).append(rule)
     for rule in (rule for rule in blueprint.rules if rule.count is not None):
-        free = sorted((host for host in hosts if host.host_id not in roles), key=lambda host: host.name)
+        free = sorted((host for host in hosts if host.host_id not in taken), key=lambda host: host.name)
         wanted = rule.count or 0
         if len(free) < wanted:
             message = f"{wanted} hosts are asked for and {len(free)} are free"
-            findings.append(Finding(blueprint.file, rule.line, message, "lower the count or add hosts"))
+            findings.append(Finding(rule.file, rule.line, message, "lower the count or add hosts"))
         for host in free[:wanted]:
-            give(rule, host)
+            taken.setdefault(host.host_id, []).append(rule)
     if findings:
         raise BlueprintProblem(findings)
-    return {
-        host.host_id: Assignment(tuple(roles[host.host_id]), variables[host.host_id])
-        for host in hosts
-        if host.host_id in roles
-    }
+    return {host.host_id: _assignment(taken[host.host_id]) for host in hosts if host.host_id in taken}
+
+
+def _assignment(rules: Sequence[HostRule]) -> Assignment:
+    """What several rules give to one host; of two values the later rule's counts."""
+    variables: dict[str, Any] = {}
+    addresses: dict[str, str] = {}
+    nics: dict[str, str] = {}
+    disks: dict[str, DiskChoice] = {}
+    for rule in rules:
+        variables.update(rule.variables)
+        addresses.update(rule.place.addresses)
+        nics.update(rule.place.nics)
+        disks.update(rule.place.disks)
+    zone = next((rule.place.zone for rule in reversed(rules) if rule.place.zone), "")
+    roles = tuple(dict.fromkeys(name for rule in rules for name in rule.roles))
+    return Assignment(roles, variables, Place(addresses=addresses, nics=nics, disks=disks, zone=zone))
+
+
+def layout_of(blueprint: Blueprint, given: Mapping[str, Assignment]) -> Layout:
+    """What the compiler needs of a blueprint beside roles and variables."""
+    return Layout(
+        networks=blueprint.networks,
+        vips=blueprint.vips,
+        tolerance=blueprint.tolerance,
+        places={host_id: item.place for host_id, item in given.items()},
+        release=blueprint.release,
+    )

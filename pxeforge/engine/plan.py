@@ -5,23 +5,33 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from pxeforge.engine.disk_needs import lacking_disks
 from pxeforge.engine.graph import GraphProblem, TaskGraph
-from pxeforge.engine.roles import Role, RoleStep, RoleTask, Selector, Variable, require_type
-from pxeforge.engine.secrets import SecretProblem, SecretRef, secrets_in
+from pxeforge.engine.host_values import common_values, host_view, no_disk, release_view
+from pxeforge.engine.layout import NO_PLACE, Attachment, Layout, Place, attachments, chosen_disks, unknown_nics
+from pxeforge.engine.package_fix import with_fixes
+from pxeforge.engine.plan_edges import Edges, losses_of, task_id
+from pxeforge.engine.plan_problem import PlanProblem
+from pxeforge.engine.planned_task import PlannedTask
+from pxeforge.engine.release import Release, choose_release
+from pxeforge.engine.rendering import Renderer
+from pxeforge.engine.role_order import role_order
+from pxeforge.engine.role_steps import RoleStep
+from pxeforge.engine.roles import Role, RoleTask, Variable, require_type
+from pxeforge.engine.secrets import SecretProblem, secrets_in
 from pxeforge.engine.step_types import checked_params
-from pxeforge.engine.templates import Namespace, TemplateEngine, TemplateProblem, is_template
+from pxeforge.engine.templates import Namespace, TemplateProblem
 
-
-class PlanProblem(Exception):
-    """Roles, hosts and variables do not make a plan; the message says what to change."""
+__all__ = [
+    "Plan", "PlanHost", "PlanProblem", "PlanServer", "PlannedTask", "compile_plan", "role_order",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +46,7 @@ class PlanServer:
 class PlanHost:
     """A host as the compiler sees it; the first address is the one other hosts use. `variables` win over the plan's.
 
-    `server`: where this host reaches it, if not where the others do.
+    `server`: where this host reaches it, if not where the others do. `removes`: roles to be taken from it.
     """
 
     host_id: str
@@ -46,30 +56,7 @@ class PlanHost:
     facts: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     server: PlanServer | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedTask:
-    """What one host does in one go. `id` is `<role>.<task>@<host name>`; values of secrets are tokens in `steps`."""
-
-    id: str
-    host_id: str
-    host_name: str
-    role: str
-    name: str
-    steps: list[dict[str, Any]]  # {"name", "id": "role.task.step", "type", "params"}
-    after: tuple[str, ...]
-    secrets: tuple[str, ...]
-    kind: Literal["deploy", "verify"]
-    timeout_s: float
-    resource: str | None
-
-    @property
-    def title(self) -> str:
-        return f"{self.role}: {self.name.replace('-', ' ')}"
-
-
-_TASK_FIELDS = tuple(item.name for item in fields(PlannedTask))
+    removes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,14 +68,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "tasks": [
-                {
-                    **{name: getattr(task, name) for name in _TASK_FIELDS},
-                    "after": list(task.after),
-                    "secrets": list(task.secrets),
-                }
-                for task in self.tasks
-            ],
+            "tasks": [task.to_json() for task in self.tasks],
             "roles_by_host": {host_id: list(names) for host_id, names in self.roles_by_host.items()},
         }
 
@@ -97,7 +77,10 @@ class Plan:
         """SHA-256 (hex) of everything in the plan; equal input gives an equal digest."""
         total = hashlib.sha256(json.dumps({k: list(v) for k, v in self.roles_by_host.items()}).encode())
         for task in self.tasks:
-            values = [task.id, task.host_id, task.steps, task.after, task.kind, task.timeout_s, task.resource]
+            values = [
+                task.id, task.host_id, task.steps, task.after, task.kind, task.timeout_s, task.resource, task.opens,
+                task.may_lose, task.interrupts, task.retries,
+            ]  # fmt: skip
             total.update(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
         return total.hexdigest()
 
@@ -109,31 +92,14 @@ class Plan:
     def graph(self) -> TaskGraph:
         return TaskGraph(self.tasks)
 
-
-def role_order(names: Sequence[str], roles: Mapping[str, Role]) -> tuple[str, ...]:
-    """The names and all roles they require, required ones first; raises PlanProblem (unknown, cycle, conflict)."""
-    order: list[str] = []
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise PlanProblem(
-                f"roles require each other: {' → '.join((*path, name))}: remove one of these requirements"
-            )
-        if name in order:
-            return
-        if name not in roles:
-            raise PlanProblem(f"there is no role {name}: choose from {', '.join(sorted(roles))}")
-        for required in roles[name].requires:
-            visit(required, (*path, name))
-        order.append(name)
-
-    for name in names:
-        visit(name, ())
-    for name in order:
-        for other in roles[name].conflicts:
-            if other in order:
-                raise PlanProblem(f"roles {name} and {other} cannot be on one host: give one of them to another host")
-    return tuple(order)
+    def only(self, keep: Callable[[PlannedTask], bool]) -> Plan:
+        """These tasks alone; they wait for nothing that was left out."""
+        kept = [task for task in self.tasks if keep(task)]
+        known = {task.id for task in kept} | {barrier for task in kept for barrier in task.opens}
+        return replace(
+            self,
+            tasks=tuple(replace(task, after=tuple(one for one in task.after if one in known)) for task in kept),
+        )
 
 
 def compile_plan(
@@ -143,52 +109,116 @@ def compile_plan(
     server: PlanServer,
     variables: Mapping[str, Any] | None = None,
     secret_names: Collection[str] = (),
+    releases: Mapping[str, Release] | None = None,
+    layout: Layout | None = None,
 ) -> Plan:
     """The plan for these hosts. `secret_names` are secrets beyond those that the roles declare.
 
+    `releases`: the packs to choose from by each host's facts. `layout`: what a blueprint says of networks and losses.
     The order of `hosts` counts: `first(role:x)` is the first host that has the role. Raises PlanProblem.
     """
-    return _Compiler(hosts, roles, server, variables or {}, secret_names).compile()
+    given = _Given(hosts, roles, server, variables or {}, secret_names, releases or {}, layout or Layout())
+    return _Compiler(given).compile()
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a plan is made of."""
+
+    hosts: Sequence[PlanHost]
+    roles: Mapping[str, Role]
+    server: PlanServer
+    variables: Mapping[str, Any]
+    secret_names: Collection[str]
+    releases: Mapping[str, Release]
+    layout: Layout
 
 
 class _Compiler:
-    def __init__(
-        self,
-        hosts: Sequence[PlanHost],
-        roles: Mapping[str, Role],
-        server: PlanServer,
-        variables: Mapping[str, Any],
-        secret_names: Collection[str],
-    ) -> None:
-        self._hosts, self._roles, self._server, self._variables = hosts, roles, server, variables
+    def __init__(self, given: _Given) -> None:
+        hosts, roles = given.hosts, given.roles
+        self._hosts, self._roles, self._server, self._variables = hosts, roles, given.server, given.variables
+        self._releases, self._layout = given.releases, given.layout
         _check_hosts(hosts)
         self._order = {host.host_id: role_order(host.roles, roles) for host in hosts}
-        self._used = {name for names in self._order.values() for name in names}
+        self._removed = {host.host_id: self._removed_from(host) for host in hosts}
         self._check_variables()
-        self._check_disks()
+        self._check_members()
+        self._attached = {host.host_id: self._attachments(host) for host in hosts}
+        self._disks = {host.host_id: self._disks_of(host) for host in hosts}
+        self._renderer = Renderer()
+        groups = {name: [host for host in hosts if name in self._order[host.host_id]] for name in sorted(roles)}
+        self._losses = losses_of(hosts, given.layout.tolerance, self._order)
+        self._edges = Edges(roles, self._all_roles(), groups, self._losses)
+        self._views = {host.host_id: self._view(host) for host in hosts}
         declared = {secret for role in roles.values() for secret in role.secrets}
-        self._engine = TemplateEngine()
-        self._groups = {
-            name: [host for host in hosts if name in self._order[host.host_id]] for name in sorted(self._roles)
-        }
-        views = {host.host_id: _host_view(host, self._order[host.host_id]) for host in hosts}
-        self._views = views
-        self._common = {
-            "hosts": list(views.values()),
-            "groups": Namespace(
-                "groups", {name: [views[host.host_id] for host in group] for name, group in self._groups.items()}
-            ),
-            "secrets": Namespace("secrets", {name: SecretRef(name) for name in sorted(declared | set(secret_names))}),
-        }
-        self._shared_texts: dict[tuple[str, str], str] = {}  # by template and our address
+        self._common = common_values(
+            list(self._views.values()),
+            {name: [self._views[host.host_id] for host in group] for name, group in groups.items()},
+            given.layout,
+            declared | set(given.secret_names),
+        )
+        self._shared_steps: dict[Hashable, dict[str, Any]] = {}
+        self._secrets: dict[int, frozenset[str]] = {}  # by the identity of a step that the plan holds
+        self._shared_releases: dict[str, Namespace] = {}
+        self._shared_fixed: dict[str, Mapping[str, Role]] = {}
 
-    def _check_disks(self) -> None:
-        for host in self._hosts:
-            names = self._order[host.host_id]
-            needs = {name: need for name in names if (need := self._roles[name].disks) is not None}
-            lacking = lacking_disks(host.facts, needs)
-            if lacking is not None:
-                raise PlanProblem(f"host {host.name}: {lacking}")
+    def _all_roles(self) -> dict[str, tuple[str, ...]]:
+        """By host: the roles that it keeps and those that are taken from it."""
+        return {host_id: (*names, *self._removed[host_id]) for host_id, names in self._order.items()}
+
+    def _removed_from(self, host: PlanHost) -> tuple[str, ...]:
+        """The roles to be taken from the host, those first that stand on others. Raises PlanProblem."""
+        for name in host.removes:
+            above = [other for other in self._order[host.host_id] if name in self._roles[other].requires]
+            if above or name in self._order[host.host_id]:
+                why = f"role {above[0]} there requires it: remove that too" if above else "it is to have it too: decide"
+                raise PlanProblem(f"role {name} cannot be taken from {host.name}: {why}")
+            role = self._roles.get(name)
+            if role is None or not any(task.kind == "remove" for task in role.tasks):
+                raise PlanProblem(
+                    f"role {name} cannot be taken from {host.name}: it has no `remove` tasks: add them to its "
+                    "role.yaml, or install the host anew"
+                )
+        order = role_order(host.removes, self._roles)
+        return tuple(name for name in reversed(order) if name in host.removes)
+
+    def _place(self, host: PlanHost) -> Place:
+        return self._layout.places.get(host.host_id, NO_PLACE)
+
+    def _attachments(self, host: PlanHost) -> dict[str, Attachment]:
+        found = attachments(self._layout, self._place(host), host.name, host.addresses, host.facts)
+        for name in self._order[host.host_id]:
+            for purpose in self._roles[name].networks:
+                problem = found[purpose].problem if purpose in found else f"nothing is known of network {purpose}"
+                if problem is not None:
+                    raise PlanProblem(f"role {name} needs network {purpose}: {problem}")
+        return found
+
+    def _disks_of(self, host: PlanHost) -> dict[str, str]:
+        """The disks that the blueprint chose, by purpose; raises PlanProblem for a disk or nic that is not there."""
+        names = self._order[host.host_id]
+        lacking = lacking_disks(
+            host.facts, {name: need for name in names if (need := self._roles[name].disks) is not None}
+        )
+        found, problems = chosen_disks(self._place(host), host.facts)
+        for problem in (lacking, *problems, *unknown_nics(self._place(host), host.facts)):
+            if problem is not None:
+                raise PlanProblem(f"host {host.name}: {problem}")
+        return found
+
+    def _view(self, host: PlanHost) -> Namespace:
+        host_id = host.host_id
+        return host_view(
+            host, self._order[host_id], self._attached[host_id], self._disks[host_id], self._place(host).zone
+        )
+
+    def _check_members(self) -> None:
+        for name, role in self._roles.items():
+            count = sum(name in names for names in self._order.values())
+            problem = role.members.problem(count) if count else None
+            if problem is not None:
+                raise PlanProblem(f"role {name} is on {count} hosts: {problem}")
 
     def _check_variables(self) -> None:
         declared = {name for role in self._roles.values() for name, item in role.variables.items() if not item.secret}
@@ -202,16 +232,24 @@ class _Compiler:
         tasks: dict[str, PlannedTask] = {}
         for host in self._hosts:
             values = self._values(host)
-            for role_name in self._order[host.host_id]:
-                role = self._roles[role_name]
-                for task in role.tasks:
-                    planned = self._planned(host, role, task, values)
-                    tasks[planned.id] = planned
+            kept = self._order[host.host_id]
+            fixed = self._fixed_roles(host)
+            work = [(fixed[name], task) for name in kept for task in fixed[name].tasks if task.kind != "remove"]
+            work += [
+                (fixed[name], task) for name in self._removed[host.host_id] for task in fixed[name].tasks
+                if task.kind == "remove"
+            ]  # fmt: skip
+            for role, task in work:
+                planned = self._planned(host, role, task, values)
+                tasks[planned.id] = planned
+        opened = self._edges.opened_by()
+        for each, barriers in opened.items():
+            tasks[each] = replace(tasks[each], opens=tuple(barriers))
         try:
             order = TaskGraph(tasks.values()).order
         except GraphProblem as problem:
             raise PlanProblem(str(problem)) from None
-        return Plan(tuple(tasks[task_id] for task_id in order), dict(self._order))
+        return Plan(tuple(tasks[each] for each in order), dict(self._order))
 
     def _values(self, host: PlanHost) -> dict[str, Any]:
         """All that templates of this host get; a default may use host, groups, server and variables declared before."""
@@ -220,13 +258,36 @@ class _Compiler:
         values = {
             **self._common, "host": self._views[host.host_id], "vars": Namespace("vars", settled),
             "server": Namespace("server", {"address": server.address, "boot_url": server.boot_url}),
+            "release": self._release(host),
         }  # fmt: skip
-        for role_name in self._order[host.host_id]:
+        for role_name in (*self._order[host.host_id], *self._removed_order(host)):
             role = self._roles[role_name]
             for variable in role.variables.values():
                 if not variable.secret and variable.name not in settled:
                     settled[variable.name] = self._variable(host, role, variable, values)
         return values
+
+    def _removed_order(self, host: PlanHost) -> tuple[str, ...]:
+        return role_order(host.removes, self._roles)
+
+    def _fixed_roles(self, host: PlanHost) -> Mapping[str, Role]:
+        """The roles with the fixes that the host's release has for them."""
+        release = choose_release(self._releases.values(), host.facts, self._layout.release)
+        if isinstance(release, str):
+            return self._roles
+        if release.name not in self._shared_fixed:
+            self._shared_fixed[release.name] = {
+                name: with_fixes(role, release.fixes) for name, role in self._roles.items()
+            }
+        return self._shared_fixed[release.name]
+
+    def _release(self, host: PlanHost) -> Namespace:
+        chosen = choose_release(self._releases.values(), host.facts, self._layout.release)
+        if isinstance(chosen, str):
+            return release_view(chosen, host.name)
+        if chosen.name not in self._shared_releases:
+            self._shared_releases[chosen.name] = release_view(chosen, host.name)
+        return self._shared_releases[chosen.name]
 
     def _variable(self, host: PlanHost, role: Role, variable: Variable, values: Mapping[str, Any]) -> Any:
         name = variable.name
@@ -239,7 +300,7 @@ class _Compiler:
             if value is None:
                 raise PlanProblem(f"role {role.name} on {host.name} needs variable {name}: set it ({variable.help})")
             try:
-                value = self._rendered(value, values)
+                value = self._renderer.data(value, values)
             except (TemplateProblem, SecretProblem) as problem:
                 raise PlanProblem(f"{role.file}: default of variable {name} on {host.name}: {problem}") from None
         try:
@@ -249,32 +310,38 @@ class _Compiler:
         return value
 
     def _planned(self, host: PlanHost, role: Role, task: RoleTask, values: Mapping[str, Any]) -> PlannedTask:
-        task_id = _task_id(role.name, task.name, host)
+        after = self._edges.after(host, role, task, self._removed[host.host_id])
         steps = [self._step(host, role, task, step, values) for step in task.steps]
         return PlannedTask(
-            id=task_id,
+            id=task_id(role.name, task.name, host),
             host_id=host.host_id,
             host_name=host.name,
             role=role.name,
             name=task.name,
             steps=steps,
-            after=self._after(host, role, task, task_id),
-            secrets=tuple(sorted(secrets_in(steps))),
+            after=after,
+            secrets=tuple(sorted({name for step in steps for name in self._secrets[id(step)]})),
             kind=task.kind,
             timeout_s=task.timeout_s,
             resource=task.resource,
+            interrupts=task.interrupts,
+            retries=task.retries,
+            level=task.level,
+            may_lose=self._losses[host.host_id],
         )
 
     def _step(
         self, host: PlanHost, role: Role, task: RoleTask, step: RoleStep, values: Mapping[str, Any]
     ) -> dict[str, Any]:
-        place = f"{role.file}:{step.line}: step {role.name}.{task.name}.{step.name} on {host.name}"
+        """The step of the plan; hosts for which it is the same have the same one, so it is to be read only."""
+        place = f"{step.file or role.file}:{step.line}: step {role.name}.{task.name}.{step.name} on {host.name}"
         try:
-            params = self._rendered(step.params, values)
-            if "template" in params:
-                params["content"] = self._text(role.templates[params.pop("template")], values)
-            params = checked_params(step.type, params)
-            secrets_in(params)
+            key = None if step.type == "disk" else self._shared_key(role, step, values)
+            if key is None:
+                return self._made(host, role, task, step, values, place)
+            if key not in self._shared_steps:
+                self._shared_steps[key] = self._made(host, role, task, step, values, place)
+            return self._shared_steps[key]
         except (TemplateProblem, SecretProblem) as problem:
             raise PlanProblem(f"{place}: {problem}") from None
         except ValidationError as error:
@@ -282,14 +349,47 @@ class _Compiler:
             where = ".".join(str(part) for part in first["loc"]) or step.type
             reason = first["msg"].removeprefix("Value error, ")
             raise PlanProblem(f"{place}: {where} became {first['input']!r}: {reason}") from None
+
+    def _shared_key(self, role: Role, step: RoleStep, values: Mapping[str, Any]) -> Hashable | None:
+        params = self._renderer.shared_key(step.params, values)
+        template = step.params.get("template")
+        if params is None or template is None:
+            return params
+        content = self._renderer.shared_key(role.templates[template], values)
+        return None if content is None else (params, content)
+
+    def _made(
+        self, host: PlanHost, role: Role, task: RoleTask, step: RoleStep, values: Mapping[str, Any], place: str
+    ) -> dict[str, Any]:
+        params = dict(self._renderer.data(step.params, values))
+        if "template" in params:
+            params["content"] = self._renderer.text(role.templates[params.pop("template")], values)
+        if "script" in params:
+            params["script"] = role.checks[params["script"]]
+        if step.type == "ansible" and "file" in params:
+            params["playbook"] = role.playbooks[params.pop("file")]
+        if step.type == "disk" and "disk" in params:  # by the purpose that the blueprint gives it
+            params["disk"] = self._disk(host, str(params["disk"]))
+        params = checked_params(step.type, params)
+        secrets = secrets_in(params)
         if "restart_on" in params:
             params["restart_on"] = [self._reference(role, task, text, place) for text in params["restart_on"]]
-        return {
+        made = {
             "name": step.name,
             "id": f"{role.name}.{task.name}.{step.name}",
             "type": step.type,
             "params": {key: value for key, value in params.items() if value is not None},
+            **({"onlyif": step.onlyif} if step.onlyif else {}),
         }
+        self._secrets[id(made)] = secrets
+        return made
+
+    def _disk(self, host: PlanHost, named: str) -> str:
+        if "=" in named:
+            return named
+        if named not in self._disks[host.host_id]:
+            raise TemplateProblem(no_disk(host.name, named))
+        return self._disks[host.host_id][named]
 
     def _reference(self, role: Role, task: RoleTask, text: str, place: str) -> str:
         """`step` of this task, `task` of this role, `role.task` or `role.task.step`, written out in full."""
@@ -304,94 +404,6 @@ class _Compiler:
             raise PlanProblem(f"{place}: restart_on names {text}, which is no step or task: correct it")
         return ".".join(parts)
 
-    def _rendered(self, value: Any, values: Mapping[str, Any]) -> Any:
-        """JSON-like data with every template in it rendered; secret references become tokens."""
-        if isinstance(value, str):
-            if not is_template(value):
-                return value
-            return _plain(self._engine.evaluate(value, values))
-        if isinstance(value, Mapping):
-            return {
-                (self._text(key, values) if is_template(key) else key): self._rendered(item, values)
-                for key, item in value.items()
-            }
-        if isinstance(value, list | tuple):
-            return [self._rendered(item, values) for item in value]
-        return value
-
-    def _text(self, source: str, values: Mapping[str, Any]) -> str:
-        """A text that does not depend on the host (like the list of all hosts) is rendered once for all of them."""
-        if self._engine.names(source) & {"host", "vars"}:
-            return self._engine.render(source, values)
-        key = (source, values["server"]["address"])
-        if key not in self._shared_texts:
-            self._shared_texts[key] = self._engine.render(source, values)
-        return self._shared_texts[key]
-
-    def _after(self, host: PlanHost, role: Role, task: RoleTask, task_id: str) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        if task.kind == "verify" and task.requires is None:
-            for name in role_order((role.name,), self._roles):
-                found.update(dict.fromkeys(_last_tasks(self._roles[name], host)))
-        elif task.requires is None:
-            found.update(dict.fromkeys(self._by_order(host, role, task)))
-        else:
-            for text in task.requires:
-                found[self._same_host(host, role, text, task)] = None
-        for selector in task.after:
-            found.update(dict.fromkeys(self._selected(selector, task_id)))
-        return tuple(found)
-
-    def _by_order(self, host: PlanHost, role: Role, task: RoleTask) -> list[str]:
-        deploy = [item for item in role.tasks if item.kind == "deploy"]
-        position = deploy.index(task)
-        if position > 0:
-            return [_task_id(role.name, deploy[position - 1].name, host)]
-        return [task_id for name in role.requires for task_id in _last_tasks(self._roles[name], host)]
-
-    def _same_host(self, host: PlanHost, role: Role, text: str, task: RoleTask) -> str:
-        role_name, _, task_name = text.rpartition(".")
-        role_name = role_name or role.name
-        there = role_name in self._order[host.host_id]
-        if not there or task_name not in {item.name for item in self._roles[role_name].tasks}:
-            raise PlanProblem(
-                f"{role.file}:{task.line}: task {role.name}.{task.name} requires {text}, which is not on {host.name}:"
-                f" correct the name or add the role to `requires`"
-            )
-        return _task_id(role_name, task_name, host)
-
-    def _selected(self, selector: Selector, task_id: str) -> list[str]:
-        role = self._roles.get(selector.role)
-        if role is None:
-            raise PlanProblem(f"{task_id} waits for role {selector.role}, which does not exist: correct the name")
-        hosts = self._groups[selector.role][: 1 if selector.first else None]
-        if selector.task is None:
-            chosen = [before for host in hosts for before in _last_tasks(role, host)]
-        elif selector.task in {item.name for item in role.tasks}:
-            chosen = [_task_id(role.name, selector.task, host) for host in hosts]
-        else:
-            raise PlanProblem(
-                f"{task_id} waits for {role.name}.{selector.task}, which does not exist: correct the name"
-            )
-        # `first(role:x.join)` on x.join itself lets the first host lead: it does not wait for itself.
-        return [before for before in chosen if not (selector.first and before == task_id)]
-
-
-def _task_id(role_name: str, task_name: str, host: PlanHost) -> str:
-    return f"{role_name}.{task_name}@{host.name}"
-
-
-def _last_tasks(role: Role, host: PlanHost) -> list[str]:
-    """The deploy tasks of the role that no other deploy task of it waits for: after them, all are done."""
-    deploy = [task for task in role.tasks if task.kind == "deploy"]
-    waited_for: set[str] = set()
-    for position, task in enumerate(deploy):
-        if task.requires is not None:
-            waited_for.update(text.rpartition(".")[2] for text in task.requires)
-        elif position > 0:
-            waited_for.add(deploy[position - 1].name)
-    return [_task_id(role.name, task.name, host) for task in deploy if task.name not in waited_for]
-
 
 def _check_hosts(hosts: Sequence[PlanHost]) -> None:
     for what, values in (("id", [host.host_id for host in hosts]), ("name", [host.name for host in hosts])):
@@ -399,37 +411,10 @@ def _check_hosts(hosts: Sequence[PlanHost]) -> None:
         if twice:
             raise PlanProblem(f"two hosts have the {what} {min(twice)}: rename one of them")
     for host in hosts:
-        if not host.roles:
+        if not host.roles and not host.removes:
             raise PlanProblem(f"host {host.name} has no role: give it one or leave it out of the plan")
         for address in host.addresses:
             try:
                 ipaddress.ip_address(address)
             except ValueError:
                 raise PlanProblem(f"host {host.name} has the address {address!r}, which is none: correct it") from None
-
-
-def _host_view(host: PlanHost, roles: tuple[str, ...]) -> Namespace:
-    values: dict[str, Any] = {
-        "id": host.host_id,
-        "name": host.name,
-        "short_name": host.name.partition(".")[0],
-        "addresses": list(host.addresses),
-        "facts": host.facts,
-        "roles": list(roles),
-    }
-    if host.addresses:  # without one, `host.address` is an error that names the host
-        values["address"] = host.addresses[0]
-    return Namespace(f"host {host.name}", values)
-
-
-def _plain(value: Any) -> Any:
-    """A value of an expression as JSON-like data."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, SecretRef):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
-    raise TemplateProblem(f"the expression gives {value!r}: choose one of its values")

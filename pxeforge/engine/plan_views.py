@@ -1,17 +1,75 @@
-"""A plan for people: as a tree of text and as a graph for Graphviz."""
+"""A plan for people: as a tree of text, as a graph for Graphviz, and what it installs and restarts."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from pxeforge.engine.plan import Plan, PlannedTask
+from pxeforge.engine.plan import Plan
+from pxeforge.engine.planned_task import PlannedTask
 
 _MAIN_PARAMS = ("path", "name", "names", "argv", "shell", "database", "package", "tcp", "settings", "sql")
+_MANY = 120  # tasks behind one barrier: of more, one of each kind stands for all
+_HOSTS_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRestart:
+    """A unit that is restarted when one of `when` (steps and tasks, in full) changed something."""
+
+    host: str
+    unit: str
+    task: str
+    when: tuple[str, ...]
+    interrupts: Literal["tenants", "nobody"]
+
+
+def plan_restarts(plan: Plan) -> list[UnitRestart]:
+    """All restarts that may happen, those first that cut tenants off."""
+    found = [
+        UnitRestart(
+            task.host_name, step["params"]["name"], task.id, tuple(step["params"]["restart_on"]), task.interrupts
+        )
+        for task in plan.tasks
+        for step in task.steps
+        if step["type"] == "unit" and step["params"].get("restart_on")
+    ]
+    return sorted(found, key=lambda restart: restart.interrupts == "nobody")
+
+
+def plan_packages(plan: Plan) -> dict[str, list[str]]:
+    """By host: the packages that are to be there after a deploy, each once, in the order of the plan."""
+    found: dict[str, dict[str, None]] = {}
+    for task in plan.tasks:
+        mine = found.setdefault(task.host_name, {})
+        for step in task.steps:
+            params = step["params"]
+            if step["type"] == "packages" and task.kind == "deploy" and params.get("state", "present") == "present":
+                mine.update(dict.fromkeys(params["names"]))
+    return {host: list(names) for host, names in found.items() if names}
+
+
+def predecessors(plan: Plan) -> dict[str, list[str]]:
+    """By task: the tasks that it waits for, those behind barriers too; of very many, one of each kind."""
+    tasks = {task.id: task for task in plan.tasks}
+    behind: dict[str, list[str]] = {}
+    for task in plan.tasks:
+        for barrier in task.opens:
+            behind.setdefault(barrier, []).append(task.id)
+    for barrier, members in behind.items():
+        if len(members) > _MANY:
+            kinds = {(tasks[one].role, tasks[one].name): one for one in reversed(members)}
+            behind[barrier] = list(kinds.values())
+    return {
+        task.id: list(dict.fromkeys(each for before in task.after for each in behind.get(before, [before])))
+        for task in plan.tasks
+    }
 
 
 def plan_text(plan: Plan) -> str:
-    """Hosts, their tasks in order, the steps of each and what each waits for."""
+    """Hosts, their tasks in order, the steps of each and what each waits for; then packages and restarts."""
     hosts: dict[str, list[PlannedTask]] = {}
     for task in plan.tasks:
         hosts.setdefault(task.host_name, []).append(task)
@@ -21,11 +79,13 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"{name} ({roles})")
         for task in tasks:
             lines.extend(_task_lines(task, name))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_package_lines(plan), *_restart_lines(plan)]) + "\n"
 
 
 def _task_lines(task: PlannedTask, host_name: str) -> list[str]:
-    marks: list[str] = [task.kind] if task.kind == "verify" else []
+    marks: list[str] = [] if task.kind == "deploy" else [task.kind]
+    if task.interrupts == "tenants":
+        marks.append("interrupts tenants")
     if task.resource:
         marks.append(f"uses {task.resource}")
     if task.secrets:
@@ -54,20 +114,55 @@ def _summary(params: dict[str, Any]) -> str:
     return ""
 
 
+def _package_lines(plan: Plan) -> list[str]:
+    """Hosts with the same packages stand together."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for host, names in plan_packages(plan).items():
+        alike.setdefault(tuple(sorted(names)), []).append(host)
+    lines = ["packages"] if alike else []
+    return lines + [f"  {_hosts(hosts)}: {' '.join(names)}" for names, hosts in alike.items()]
+
+
+def _restart_lines(plan: Plan) -> list[str]:
+    alike: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+    for restart in plan_restarts(plan):
+        alike.setdefault((restart.unit, restart.when, restart.interrupts), []).append(restart.host)
+    lines = ["restarts, if something before them changes"] if alike else []
+    for (unit, when, interrupts), hosts in alike.items():
+        mark = "  [interrupts tenants]" if interrupts == "tenants" else ""
+        lines.append(f"  {_hosts(hosts)}: {unit} (on {', '.join(when)}){mark}")
+    return lines
+
+
+def _hosts(names: Iterable[str]) -> str:
+    hosts = list(dict.fromkeys(names))
+    more = f" and {len(hosts) - _HOSTS_SHOWN} more" if len(hosts) > _HOSTS_SHOWN else ""
+    return f"{', '.join(hosts[:_HOSTS_SHOWN])}{more}"
+
+
 def plan_dot(plan: Plan) -> str:
-    """The graph in the DOT language: one cluster per host, dashed boxes for checks."""
+    """The graph in the DOT language: one cluster per host, dashed boxes for checks, ellipses for barriers."""
     hosts: dict[str, list[PlannedTask]] = {}
+    barriers: dict[str, list[str]] = {}
     for task in plan.tasks:
         hosts.setdefault(task.host_name, []).append(task)
+        for barrier in task.opens:
+            barriers.setdefault(barrier, []).append(task.id)
     lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
     for number, (name, tasks) in enumerate(hosts.items()):
         lines.append(f"  subgraph cluster_{number} {{")
         lines.append(f"    label={_quoted(name)};")
         for task in tasks:
-            style = ", style=dashed" if task.kind == "verify" else ""
+            style = "" if task.kind == "deploy" else ", style=dashed"
             lines.append(f"    {_quoted(task.id)} [label={_quoted(f'{task.role}.{task.name}')}{style}];")
         lines.append("  }")
-    lines += [f"  {_quoted(before)} -> {_quoted(task.id)};" for task in plan.tasks for before in task.after]
+    for barrier, members in barriers.items():
+        lines.append(f"  {_quoted(barrier)} [shape=ellipse];")
+        lines += [f"  {_quoted(member)} -> {_quoted(barrier)};" for member in members]
+    known = {task.id for task in plan.tasks} | set(barriers)
+    lines += [
+        f"  {_quoted(before)} -> {_quoted(task.id)};" for task in plan.tasks for before in task.after if before in known
+    ]
     return "\n".join([*lines, "}"]) + "\n"
 
 

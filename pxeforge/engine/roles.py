@@ -5,6 +5,8 @@ summary: one sentence
 requires: [base]                  # these roles come first on the same host
 conflicts: [postgresql]
 disks: {count: 2, min_gb: 20}     # whole disks beside the system's own; checked when the plan is made
+networks: [tunnel]                # purposes of networks that its hosts must be on
+members: {min: 1, max: 7, odd: true}                  # how many hosts of a plan may have it
 variables:
   mariadb_port: {type: int, default: 3306, help: "…"}
   mariadb_root: {secret: true, help: "…"}         # generated; in templates {{ secrets.mariadb_root }}
@@ -12,16 +14,25 @@ tasks:
   - name: install
     requires: []                  # same-host tasks: `task`, `role.task`; without this key: the task above,
                                   # or for the first task everything of the required roles
-    after: ["role:x", "role:x.task", "first(role:x)"]    # tasks on other hosts too
+    after: ["role:x", "role:x.task", "first(role:x)"]    # tasks on other hosts too; also `quorum(2, role:x.task)`
+                                  # (any two hosts), `all(role:x)` (though hosts of x may be lost), `all` (the
+                                  # required roles on every host)
     resource: mirror              # the deploy service may limit how many run at once
+    interrupts: tenants           # whom it cuts off when it changes something: tenants or nobody (the default)
     timeout_s: 1800
+    retries: 2                    # tries after one that failed, each after a pause; 0 is the default
     steps:
       - packages: {names: [mariadb-server]}
       - name: config
         file: {path: /etc/x, template: x.cnf}            # templates/x.cnf
       - unit: {name: mariadb, running: true, restart_on: [config]}   # step, task or role.task[.step]
 verify:                           # real operations, after all tasks of this role and of those it requires
-  - {name: round-trip, timeout_s: 60, steps: […]}
+  - name: round-trip
+    timeout_s: 60
+    level: 5                      # how much it proves: 0 runs, 1 answers, 3 reads, 4 heartbeats, 5 writes, 6 in use
+    steps:
+      - probe: {script: boot-vm.py, input: {…}}          # checks/boot-vm.py
+remove: […]                       # tasks that take the role from a host, in this order
 """
 
 from __future__ import annotations
@@ -29,7 +40,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,17 +48,21 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from pxeforge.engine.disk_needs import DiskNeed
 from pxeforge.engine.document import Document, DocumentProblem, Finding, Location, findings_of, parse_document
-from pxeforge.engine.step_types import STEP_TYPES
-from pxeforge.engine.templates import TemplateEngine, TemplateProblem, is_template
+from pxeforge.engine.role_steps import Files, RoleStep, StepReader
+from pxeforge.engine.templates import is_template
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9\-]{0,62}$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 _SELECTOR = re.compile(
-    r"^(?P<first>first\()?role:(?P<role>[a-z][a-z0-9-]*)(?:\.(?P<task>[a-z][a-z0-9-]*))?(?(first)\))$"
+    r"^(?:(?P<way>first|all|quorum)\((?:(?<=quorum\()(?P<quorum>[1-9][0-9]{0,4}), ?)?)?"
+    r"role:(?P<role>[a-z][a-z0-9-]*)(?:\.(?P<task>[a-z][a-z0-9-]*))?(?(way)\))$"
 )
-_STEP_NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
 _KEPT = 256  # roles that were read lately
-_DEFAULT_TIMEOUT_S = {"deploy": 1800.0, "verify": 120.0}
+TaskKind = Literal["deploy", "verify", "remove"]
+_DEFAULT_TIMEOUT_S: dict[TaskKind, float] = {"deploy": 1800.0, "verify": 120.0, "remove": 1800.0}
+
+
+VariableType = Literal["string", "int", "bool", "list", "map"]
 
 
 class RoleProblem(DocumentProblem):
@@ -59,7 +74,7 @@ class Variable:
     """A value that an operator may set; `default` None means that it must be set."""
 
     name: str
-    type: Literal["string", "int", "bool", "list"]
+    type: VariableType
     default: Any
     help: str
     secret: bool
@@ -67,28 +82,35 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Tasks on all hosts of a role, or on its first host only."""
+    """Tasks on the hosts of a role; `role` None (the word `all`): the roles that the task's own role requires.
 
-    role: str
+    `way`: "each" (of all hosts but those that may be lost), "all" (of all hosts), "first" (of the first host) or
+    "quorum" (of any `quorum` hosts).
+    """
+
+    role: str | None
     task: str | None
-    first: bool
+    way: Literal["each", "all", "first", "quorum"] = "each"
+    quorum: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Selector:
+        if text == "all":
+            return cls(None, None, "all")
         match = _SELECTOR.match(text)
-        if match is None:
-            raise ValueError("a selector is `role:x`, `role:x.task` or `first(role:x)`")
-        return cls(match["role"], match["task"], match["first"] is not None)
+        if match is None or (match["way"] == "quorum") != (match["quorum"] is not None):
+            raise ValueError(
+                "a selector is `role:x`, `role:x.task`, `first(role:x)`, `all(role:x)`, `quorum(2, role:x)` or `all`"
+            )
+        way: Any = match["way"] or "each"
+        return cls(match["role"], match["task"], way, int(match["quorum"] or 0))
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleStep:
-    """A step with parameters that are not rendered yet."""
-
-    name: str
-    type: str
-    params: Mapping[str, Any]
-    line: int
+    def __str__(self) -> str:
+        tasks = "" if self.role is None else f"role:{self.role}" + (f".{self.task}" if self.task else "")
+        if self.way == "each":
+            return tasks
+        count = f"{self.quorum}, " if self.way == "quorum" else ""
+        return f"{self.way}({count}{tasks})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,28 +118,54 @@ class RoleTask:
     """Steps that one host does in one go; `requires` None stands for the order of the list."""
 
     name: str
-    kind: Literal["deploy", "verify"]
+    kind: TaskKind
     steps: tuple[RoleStep, ...]
     requires: tuple[str, ...] | None
     after: tuple[Selector, ...]
     resource: str | None
     timeout_s: float
     line: int
+    interrupts: Literal["tenants", "nobody"] = "nobody"
+    retries: int = 0
+    level: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """How many hosts of one plan may have a role."""
+
+    least: int = 1
+    most: int | None = None
+    odd: bool = False
+
+    def problem(self, count: int) -> str | None:
+        """What is wrong with so many hosts, and what to do; None for nothing."""
+        if count < self.least:
+            return f"it needs {self.least} or more: give it to more hosts"
+        if self.most is not None and count > self.most:
+            return f"it may be on {self.most} at most: take it from some"
+        if self.odd and count % 2 == 0:
+            return "an even number loses its majority with half of them: make it odd"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """A checked role; `templates` maps the names of its templates to their text."""
+    """A checked role; `templates`, `checks` and `playbooks` map the names of its files to their text."""
 
     name: str
     summary: str
     requires: tuple[str, ...]
     conflicts: tuple[str, ...]
     variables: Mapping[str, Variable]
-    tasks: tuple[RoleTask, ...]  # deploy tasks first, then verify tasks
+    tasks: tuple[RoleTask, ...]  # deploy tasks first, then verify tasks, then those that remove it
     templates: Mapping[str, str]
     file: str
     disks: DiskNeed | None = None
+    checks: Mapping[str, str] = field(default_factory=dict)
+    playbooks: Mapping[str, str] = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+    members: Members = Members()
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -129,7 +177,7 @@ class _Raw(BaseModel):
 
 
 class _RawVariable(_Raw):
-    type: Literal["string", "int", "bool", "list"] = "string"
+    type: VariableType = "string"
     default: Any = None
     help: str = ""
     secret: bool = False
@@ -148,13 +196,22 @@ class _RawDisks(_Raw):
     min_gb: Annotated[int, Field(ge=0)] = 1  # 10^9 bytes, as disks are sold
 
 
+class _RawMembers(_Raw):
+    min: Annotated[int, Field(ge=1)] = 1
+    max: Annotated[int, Field(ge=1)] | None = None
+    odd: bool = False
+
+
 class _RawTask(_Raw):
     name: Name
     steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
     requires: list[str] | None = None
     after: list[str] = []
     resource: Name | None = None
+    interrupts: Literal["tenants", "nobody"] = "nobody"
     timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = None
+    retries: Annotated[int, Field(ge=0, le=20)] = 0
+    level: Annotated[int, Field(ge=0, le=6)] | None = None
 
 
 class _RawRole(_Raw):
@@ -166,11 +223,14 @@ class _RawRole(_Raw):
     variables: dict[VariableName, _RawVariable] = {}
     tasks: list[_RawTask] = []
     verify: list[_RawTask] = []
+    remove: list[_RawTask] = []
+    networks: list[Name] = []
+    members: _RawMembers = _RawMembers()
 
 
 def require_type(type_name: str, value: object) -> None:
     """Raises ValueError with a sentence when the value has not the type of its variable."""
-    accepted: dict[str, type] = {"string": str, "int": int, "bool": bool, "list": list}
+    accepted: dict[str, type] = {"string": str, "int": int, "bool": bool, "list": list, "map": dict}
     fits = isinstance(value, accepted[type_name]) and not (type_name == "int" and isinstance(value, bool))
     if not fits:
         raise ValueError(f"it must be of type {type_name}, not {value!r}")
@@ -202,28 +262,47 @@ def load_roles(folders: Iterable[Path]) -> dict[str, Role]:
 
 def load_role(path: Path) -> Role:
     """One role from its role.yaml; raises RoleProblem."""
-    templates_folder = path.parent / "templates"
     try:
         text = path.read_text(encoding="utf-8")
-        templates = {
-            file.relative_to(templates_folder).as_posix(): file.read_text(encoding="utf-8")
-            for file in sorted(templates_folder.rglob("*"))
-            if file.is_file()
-        }
+        templates = _texts(path.parent / "templates")
+        checks = _texts(path.parent / "checks")
+        playbooks = _texts(path.parent / "playbooks")
     except (OSError, UnicodeDecodeError) as error:
         raise RoleProblem(
             [Finding(str(path), 1, f"cannot be read ({error})", "make it a readable UTF-8 file")]
         ) from None
-    return parse_role(text, str(path), path.parent.name, templates)
+    return parse_role(text, str(path), path.parent.name, templates, checks, playbooks)
 
 
-def parse_role(text: str, file: str, folder_name: str, templates: Mapping[str, str]) -> Role:
+def _texts(folder: Path) -> dict[str, str]:
+    """The text of each file in the folder, by its name there; none for what Python leaves beside scripts."""
+    return {
+        file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+_NO_FILES: Mapping[str, str] = {}
+
+
+def parse_role(
+    text: str,
+    file: str,
+    folder_name: str,
+    templates: Mapping[str, str],
+    checks: Mapping[str, str] = _NO_FILES,
+    playbooks: Mapping[str, str] = _NO_FILES,
+) -> Role:
     """A role from the text of its role.yaml; raises RoleProblem."""
-    return _parsed(text, file, folder_name, tuple(templates.items()))
+    return _parsed(text, file, folder_name, *(tuple(files.items()) for files in (templates, checks, playbooks)))
+
+
+_Files = tuple[tuple[str, str], ...]
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _parsed(text: str, file: str, folder_name: str, templates: tuple[tuple[str, str], ...]) -> Role:
+def _parsed(text: str, file: str, folder_name: str, templates: _Files, checks: _Files, playbooks: _Files) -> Role:
     """Each text once: the pages ask for all roles with every list, and a role takes 20 ms."""
     try:
         document = parse_document(text, file)
@@ -233,26 +312,28 @@ def _parsed(text: str, file: str, folder_name: str, templates: tuple[tuple[str, 
         raw = _RawRole.model_validate(document.data)
     except ValidationError as error:
         raise RoleProblem(findings_of(document, error)) from None
-    return _RoleReader(document, dict(templates)).read(raw, folder_name)
+    files = {"templates": dict(templates), "checks": dict(checks), "playbooks": dict(playbooks)}
+    return _RoleReader(document, files).read(raw, folder_name)
 
 
 class _RoleReader:
     """Turns one raw role into a Role and collects what is wrong with it."""
 
-    def __init__(self, document: Document, templates: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, files: Files) -> None:
         self._document = document
-        self._templates = templates
+        self._files = files
         self._findings: list[Finding] = []
-        self._engine = TemplateEngine()
+        self._steps = StepReader(document, files, self._findings)
 
     def read(self, raw: _RawRole, folder_name: str) -> Role:
         if raw.name != folder_name:
             self._wrong(("name",), f"the role is called {raw.name} in folder {folder_name}", "give both the same name")
-        for name, source in self._templates.items():
-            self._check_template((), f"template {name}", source)
+        for name, source in self._files.get("templates", {}).items():
+            self._steps.check_template((), f"template {name}", source)
         tasks = [self._task(task, "deploy", ("tasks", index)) for index, task in enumerate(raw.tasks)]
         tasks += [self._task(task, "verify", ("verify", index)) for index, task in enumerate(raw.verify)]
-        if not tasks:
+        tasks += [self._task(task, "remove", ("remove", index)) for index, task in enumerate(raw.remove)]
+        if all(task.kind == "remove" for task in tasks):
             self._wrong((), "the role has neither tasks nor verify", "add what it is to do")
         seen: set[str] = set()
         for task in tasks:
@@ -273,15 +354,19 @@ class _RoleReader:
                 for name, item in raw.variables.items()
             },
             tasks=tuple(tasks),
-            templates=dict(self._templates),
+            templates=dict(self._files.get("templates", {})),
             file=self._document.file,
             disks=DiskNeed(count=raw.disks.count, min_bytes=raw.disks.min_gb * 10**9) if raw.disks else None,
+            checks=dict(self._files.get("checks", {})),
+            playbooks=dict(self._files.get("playbooks", {})),
+            networks=tuple(raw.networks),
+            members=Members(least=raw.members.min, most=raw.members.max, odd=raw.members.odd),
         )
 
     def _wrong(self, at: Location, message: str, fix: str) -> None:
         self._findings.append(self._document.finding(at, message, fix))
 
-    def _task(self, raw: _RawTask, kind: Literal["deploy", "verify"], at: Location) -> RoleTask:
+    def _task(self, raw: _RawTask, kind: TaskKind, at: Location) -> RoleTask:
         after = []
         for index, text in enumerate(raw.after):
             try:
@@ -290,7 +375,7 @@ class _RoleReader:
                 self._wrong((*at, "after", index), f"{text!r} selects nothing", str(error))
         steps: list[RoleStep] = []
         for index, item in enumerate(raw.steps):
-            step = self._step(item, (*at, "steps", index), {step.name for step in steps})
+            step = self._steps.read(item, (*at, "steps", index), {step.name for step in steps})
             if step is not None:
                 steps.append(step)
         return RoleTask(
@@ -300,80 +385,12 @@ class _RoleReader:
             requires=None if raw.requires is None else tuple(raw.requires),
             after=tuple(after),
             resource=raw.resource,
+            interrupts=raw.interrupts,
+            retries=raw.retries,
+            level=raw.level,
             timeout_s=raw.timeout_s or _DEFAULT_TIMEOUT_S[kind],
             line=self._document.line(at),
         )
-
-    def _step(self, item: Mapping[str, Any], at: Location, taken: set[str]) -> RoleStep | None:
-        types = [key for key in item if key != "name"]
-        if len(types) != 1 or types[0] not in STEP_TYPES:
-            shown = ", ".join(types) or "nothing"
-            fix = f"give it one of {', '.join(STEP_TYPES)}"
-            self._wrong(at, f"a step has exactly one type, not {shown}", fix)
-            return None
-        step_type = types[0]
-        params = item[step_type]
-        if not isinstance(params, dict):
-            self._wrong((*at, step_type), f"{step_type} has no parameters", "write them as `key: value`")
-            return None
-        self._check_params(step_type, params, (*at, step_type))
-        name = item.get("name", _free_name(step_type, taken))
-        if not isinstance(name, str) or not _STEP_NAME.match(name) or name in taken:
-            self._wrong((*at, "name"), f"{name!r} cannot be the step's name", "use a-z, 0-9 and -, once in a task")
-            return None
-        return RoleStep(name=name, type=step_type, params=params, line=self._document.line(at))
-
-    def _check_params(self, step_type: str, params: Mapping[str, Any], at: Location) -> None:
-        try:
-            STEP_TYPES[step_type].model_validate(dict(params))
-        except ValidationError as error:
-            # A value that is still a template gets its type when the plan is compiled, and is checked there.
-            self._findings.extend(findings_of(self._document, error, at, _holds_template))
-        template = params.get("template")
-        if isinstance(template, str) and template not in self._templates:
-            known = ", ".join(self._templates) or "none"
-            self._wrong(
-                (*at, "template"), f"there is no template {template}", f"put it into templates/ (there: {known})"
-            )
-        self._check_strings(params, at)
-
-    def _check_strings(self, value: Any, at: Location) -> None:
-        if isinstance(value, str):
-            self._check_template(at, "the value", value)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                self._check_strings(item, (*at, key))
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                self._check_strings(item, (*at, index))
-
-    def _check_template(self, at: Location, what: str, source: str) -> None:
-        try:
-            unknown = self._engine.names(source) - TEMPLATE_NAMES
-        except TemplateProblem as problem:
-            self._wrong(at, f"{what} is no template ({problem})", "correct it")
-            return
-        if unknown:
-            fix = f"use {', '.join(sorted(TEMPLATE_NAMES))}"
-            self._wrong(at, f"{what} asks for {', '.join(sorted(unknown))}, which no template gets", fix)
-
-
-TEMPLATE_NAMES = frozenset({"host", "hosts", "groups", "vars", "server", "secrets", "range"})
-
-
-def _holds_template(value: object) -> bool:
-    if isinstance(value, str):
-        return is_template(value)
-    if isinstance(value, Mapping):
-        return any(_holds_template(item) for item in value.values())
-    return isinstance(value, list | tuple) and any(_holds_template(item) for item in value)
-
-
-def _free_name(step_type: str, taken: set[str]) -> str:
-    name, number = step_type, 2
-    while name in taken:
-        name, number = f"{step_type}-{number}", number + 1
-    return name
 
 
 def _cross_findings(roles: Mapping[str, Role], broken: set[str]) -> list[Finding]:
@@ -390,6 +407,8 @@ def _cross_findings(roles: Mapping[str, Role], broken: set[str]) -> list[Finding
                 )
         for task in role.tasks:
             for selector in task.after:
+                if selector.role is None:
+                    continue
                 other = roles.get(selector.role)
                 if selector.role not in known:
                     message = f"task {task.name} waits for role {selector.role}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,11 @@ class SecretRef:
 
 def secrets_in(value: Any) -> frozenset[str]:
     """The names of all secrets that a JSON-like value refers to; raises SecretProblem on a damaged token."""
-    names: set[str] = set()
-    for text in _texts(value):
-        found = TOKEN.findall(text)
-        if len(found) != len(_ALMOST.findall(text)):
-            raise SecretProblem("a secret was changed by a filter: use it as it is, like {{ secrets.name }}")
-        names.update(found)
-    return frozenset(names)
+    text = json.dumps(value)  # as one text: a plan holds millions of small ones, and a token is the same there
+    found = TOKEN.findall(text)
+    if len(found) != len(_ALMOST.findall(text)):
+        raise SecretProblem("a secret was changed by a filter: use it as it is, like {{ secrets.name }}")
+    return frozenset(found)
 
 
 def substitute(value: Any, secrets: Mapping[str, str]) -> Any:
@@ -60,15 +59,3 @@ def _value(name: str, secrets: Mapping[str, str]) -> str:
         return secrets[name]
     except KeyError:
         raise SecretProblem(f"secret {name} has no value: generate or set it first") from None
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield str(key)
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)

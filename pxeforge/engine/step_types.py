@@ -9,44 +9,50 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
+
+from pxeforge.engine.cloud_step_params import KeystoneParams, RabbitmqParams
+from pxeforge.engine.host_step_params import (
+    AnsibleParams,
+    DiskParams,
+    FetchParams,
+    ModuleParams,
+    RebootParams,
+    UserParams,
+)
+from pxeforge.engine.network_step_params import NetworkParams
+from pxeforge.engine.openstack_step_params import OpenstackParams
+from pxeforge.engine.step_fields import (
+    AbsolutePath,
+    Account,
+    EnvName,
+    HostName,
+    Mode,
+    PackageName,
+    Params,
+    Port,
+    Seconds,
+    SqlHost,
+    SqlName,
+    Text,
+    UnitName,
+)
 
 
-def _number_as_text(value: object) -> object:
-    """YAML reads `4` as a number where a configuration file wants text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
+class PackagesParams(Params):
+    """Debian packages that must be installed or absent; lists older than max_age_s are refreshed before installing.
 
-
-Text = Annotated[str, BeforeValidator(_number_as_text)]
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f]*$")]
-PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.\-]+(:[a-z0-9]+)?$")]
-Mode = Annotated[str, BeforeValidator(_number_as_text), StringConstraints(pattern=r"^0?[0-7]{3,4}$")]
-Account = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]{0,31}$")]
-UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@\\\-]{1,200}$")]
-SqlName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
-SqlHost = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:%/\-]{1,255}$")]
-HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86400)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class _Params(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PackagesParams(_Params):
-    """Debian packages that must be installed or absent; lists older than max_age_s are refreshed before installing."""
+    With `start: false` nothing is started by their installation (policy-rc.d, for that time only).
+    """
 
     names: Annotated[tuple[PackageName, ...], Field(min_length=1)]
+    start: bool = True
     state: Literal["present", "absent"] = "present"
     recommends: bool = False
     max_age_s: Seconds = 86400
 
 
-class DebconfSelection(_Params):
+class DebconfSelection(Params):
     """One answer for debconf, as in `debconf-set-selections`."""
 
     question: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9+.\-]*/[^\s]+$")]
@@ -54,14 +60,14 @@ class DebconfSelection(_Params):
     value: Text
 
 
-class DebconfParams(_Params):
+class DebconfParams(Params):
     """Answers that a package's configuration finds."""
 
     package: PackageName
     selections: Annotated[tuple[DebconfSelection, ...], Field(min_length=1)]
 
 
-class FileParams(_Params):
+class FileParams(Params):
     """A file with exactly this content, a directory, or nothing at that path."""
 
     path: AbsolutePath
@@ -81,7 +87,7 @@ class FileParams(_Params):
         return self
 
 
-class IniParams(_Params):
+class IniParams(Params):
     """Keys in sections of an INI file; everything else in it stays."""
 
     path: AbsolutePath
@@ -89,7 +95,7 @@ class IniParams(_Params):
     mode: Mode | None = None
 
 
-class LineParams(_Params):
+class LineParams(Params):
     """One line of a text file: the line `match` finds is replaced, or all that it finds are removed."""
 
     path: AbsolutePath
@@ -113,7 +119,7 @@ class LineParams(_Params):
         return self
 
 
-class BlockParams(_Params):
+class BlockParams(Params):
     """Lines between two marker comments in a text file; everything else in it stays."""
 
     path: AbsolutePath
@@ -132,7 +138,7 @@ class BlockParams(_Params):
         return self
 
 
-class UnitParams(_Params):
+class UnitParams(Params):
     """A systemd unit; it is restarted when one of the steps or tasks in restart_on changed something since."""
 
     name: UnitName
@@ -150,7 +156,7 @@ class UnitParams(_Params):
         return self
 
 
-class CommandParams(_Params):
+class CommandParams(Params):
     """A command that runs once: a guard (creates, unless, onlyif) or `always: true` is required."""
 
     argv: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
@@ -159,7 +165,7 @@ class CommandParams(_Params):
     unless: str | None = None
     onlyif: str | None = None
     always: bool = False
-    env: dict[EnvName, Text] = {}
+    env: dict[EnvName, Text] = Field(default_factory=dict)
     stdin: str | None = None
     cwd: AbsolutePath = "/"
     timeout_s: Seconds = 600
@@ -175,14 +181,26 @@ class CommandParams(_Params):
         return self
 
 
-class HostnameParams(_Params):
+class HostnameParams(Params):
     """The short host name, in the kernel and in /etc/hostname."""
 
     name: HostName
 
 
-class SqlParams(_Params):
-    """A MariaDB database, a user with its password, and what the user may do in the database."""
+class SqlLogin(Params):
+    """Who makes it, over the network: a user that may make databases and grant rights."""
+
+    host: str
+    port: Port = 3306
+    user: SqlName
+    password: str
+
+
+class SqlParams(Params):
+    """A MariaDB database, a user with its password, and what the user may do in the database.
+
+    Without `login` it is made as root through the socket of the host's own server.
+    """
 
     database: SqlName | None = None
     charset: SqlName = "utf8mb4"
@@ -190,6 +208,7 @@ class SqlParams(_Params):
     user_host: SqlHost = "%"
     password: Annotated[str, StringConstraints(min_length=8)] | None = None
     privileges: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z ]+$")], ...] = ("ALL PRIVILEGES",)
+    login: SqlLogin | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> SqlParams:
@@ -200,14 +219,14 @@ class SqlParams(_Params):
         return self
 
 
-class TcpTarget(_Params):
+class TcpTarget(Params):
     """A TCP port that must accept a connection."""
 
     host: str
     port: Port
 
 
-class WaitParams(_Params):
+class WaitParams(Params):
     """Waits until a port answers or a command succeeds; fails at the deadline."""
 
     tcp: TcpTarget | None = None
@@ -223,15 +242,19 @@ class WaitParams(_Params):
         return self
 
 
-class ProbeParams(_Params):
+class ProbeParams(Params):
     """A real operation and what it must answer.
 
-    `sql` scripts run one after another, each over a connection of its own. `@@nonce@@` stands for a random value,
-    the same within one execution of the step. Tried again until deadline_s.
+    `sql` scripts run one after another, each over a connection of its own. `script` names a Python file in the role's
+    checks/ folder (in a plan it is the file's text): it runs by the host's python3 with `input` as JSON on standard
+    input, exit code 0 is good, and the last line it prints is shown. `@@nonce@@` stands for a random value, the same
+    within one execution of the step. Tried again until deadline_s.
     """
 
     argv: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     shell: str | None = None
+    script: str | None = None
+    input: dict[str, Any] = Field(default_factory=dict)
     sql: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     host: str | None = None
     port: Port = 3306
@@ -246,11 +269,14 @@ class ProbeParams(_Params):
 
     @model_validator(mode="after")
     def _one_operation(self) -> ProbeParams:
-        if sum(operation is not None for operation in (self.argv, self.shell, self.sql)) != 1:
-            raise ValueError("give exactly one of argv, shell and sql")
+        if sum(operation is not None for operation in (self.argv, self.shell, self.sql, self.script)) != 1:
+            raise ValueError("give exactly one of argv, shell, script and sql")
+        if self.input and self.script is None:
+            raise ValueError("input belongs to script")
         if self.sql is None and (self.host or self.user or self.password or self.database):
             raise ValueError("host, user, password and database belong to sql")
-        if (self.expect is None) == (self.expect_match is None):
+        answers = (self.expect is not None) + (self.expect_match is not None)
+        if answers > 1 or (answers == 0 and self.script is None):
             raise ValueError("say what the answer must be: give either expect or expect_match")
         if self.expect_match is not None:
             try:
@@ -260,17 +286,14 @@ class ProbeParams(_Params):
         return self
 
 
-class SysctlParams(_Params):
-    """Kernel parameters, now and after a reboot (in /etc/sysctl.d/<name>.conf)."""
+class SysctlParams(Params):
+    """Kernel parameters, now and after a reboot (in /etc/sysctl.d/<name>.conf); without any, the file goes."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")]
-    settings: Annotated[
-        dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+([./][A-Za-z0-9_\-]+)+$")], Text],
-        Field(min_length=1),
-    ]
+    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+([./][A-Za-z0-9_\-]+)+$")], Text]
 
 
-STEP_TYPES: Final[Mapping[str, type[_Params]]] = {
+STEP_TYPES: Final[Mapping[str, type[Params]]] = {
     "packages": PackagesParams,
     "debconf": DebconfParams,
     "file": FileParams,
@@ -284,6 +307,16 @@ STEP_TYPES: Final[Mapping[str, type[_Params]]] = {
     "wait": WaitParams,
     "probe": ProbeParams,
     "sysctl": SysctlParams,
+    "module": ModuleParams,
+    "fetch": FetchParams,
+    "user": UserParams,
+    "reboot": RebootParams,
+    "disk": DiskParams,
+    "network": NetworkParams,
+    "ansible": AnsibleParams,
+    "rabbitmq": RabbitmqParams,
+    "keystone": KeystoneParams,
+    "openstack": OpenstackParams,
 }
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _WHOLE_EXPRESSION = re.compile(r"\A\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*\Z", re.DOTALL)
-_MARKS = ("{{", "{%", "{#")
 
 
 class TemplateProblem(Exception):
@@ -18,13 +17,17 @@ class TemplateProblem(Exception):
 
 
 class Namespace:
-    """Named values for templates: `ns.key` and `ns["key"]`, no methods that could hide a key."""
+    """Named values for templates: `ns.key` and `ns["key"]`, no methods that could hide a key.
 
-    __slots__ = ("_values", "_what")
+    `lacking` gives the sentence for a key that is not there.
+    """
 
-    def __init__(self, what: str, values: Mapping[str, Any]) -> None:
+    __slots__ = ("_lacking", "_values", "_what")
+
+    def __init__(self, what: str, values: Mapping[str, Any], lacking: Callable[[str], str] | None = None) -> None:
         self._what = what
         self._values = values
+        self._lacking = lacking
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -38,13 +41,31 @@ class Namespace:
     def __len__(self) -> int:
         return len(self._values)
 
+    def _without(self, key: str) -> str:
+        """Why there is no such key, as one sentence."""
+        if self._lacking is not None:
+            return self._lacking(key)
+        return f"{self._what} has no attribute {key!r}: known are {', '.join(sorted(self._values)) or 'none'}"
+
     def __repr__(self) -> str:
         return f"<{self._what}: {', '.join(sorted(self._values)) or 'empty'}>"
 
 
+class _Missing(StrictUndefined):
+    """A value that is not there; says of which of our namespaces."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if isinstance(self._undefined_obj, Namespace):
+            return self._undefined_obj._without(str(self._undefined_name))
+        return super()._undefined_message
+
+
 def is_template(text: str) -> bool:
     """Whether the text has anything to render."""
-    return any(mark in text for mark in _MARKS)
+    return "{{" in text or "{%" in text or "{#" in text
 
 
 class TemplateEngine:
@@ -52,7 +73,7 @@ class TemplateEngine:
 
     def __init__(self) -> None:
         self._environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined,
+            undefined=_Missing,
             autoescape=False,
             keep_trailing_newline=True,
             trim_blocks=True,
@@ -60,6 +81,7 @@ class TemplateEngine:
         )
         self._compiled: dict[str, Any] = {}
         self._names: dict[str, frozenset[str]] = {}
+        self._variables: dict[str, frozenset[str] | None] = {}
 
     def names(self, source: str) -> frozenset[str]:
         """The top-level values the source asks for; raises TemplateProblem when it does not parse."""
@@ -70,6 +92,21 @@ class TemplateEngine:
                 raise TemplateProblem(_reason(error)) from None
             self._names[source] = frozenset(meta.find_undeclared_variables(tree))
         return self._names[source]
+
+    def variables(self, source: str) -> frozenset[str] | None:
+        """The variables it asks for (`vars.name`), None if that cannot be told; raises TemplateProblem."""
+        if source not in self._variables:
+            try:
+                tree = self._environment.parse(source)
+            except TemplateError as error:
+                raise TemplateProblem(_reason(error)) from None
+            found: list[nodes.Getattr | nodes.Getitem]
+            found = [*tree.find_all(nodes.Getattr), *tree.find_all(nodes.Getitem)]
+            asked = [_key_of(node) for node in found if isinstance(node.node, nodes.Name) and node.node.name == "vars"]
+            uses = sum(node.name == "vars" for node in tree.find_all(nodes.Name))
+            told = uses == len(asked) and None not in asked
+            self._variables[source] = frozenset(name for name in asked if name is not None) if told else None
+        return self._variables[source]
 
     def render(self, source: str, values: Mapping[str, Any]) -> str:
         """The text with all values filled in; raises TemplateProblem."""
@@ -96,6 +133,13 @@ class TemplateEngine:
         except Exception as error:
             raise TemplateProblem(_reason(error)) from None
         return value
+
+
+def _key_of(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    constant = node.arg.value if isinstance(node.arg, nodes.Const) else None
+    return constant if isinstance(constant, str) else None
 
 
 def _reason(error: BaseException) -> str:

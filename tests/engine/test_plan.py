@@ -95,7 +95,9 @@ def test_the_first_host_leads_and_the_others_follow() -> None:
 
 
 def test_a_role_selector_waits_for_the_last_tasks_on_all_its_hosts() -> None:
-    assert after(compiled(), "web.go@h3") == {"db.join@h1", "db.join@h2"}
+    plan = compiled()
+    assert after(plan, "web.go@h3") == {"role:db"}
+    assert plan.graph().before("web.go@h3") == ("db.join@h1", "db.join@h2")
 
 
 def test_values_are_rendered_with_their_types_and_secrets_stay_tokens() -> None:

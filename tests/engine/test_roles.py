@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -95,11 +96,50 @@ def test_two_roles_must_agree_on_a_variable(tmp_path: Path) -> None:
 
 
 def test_selectors_are_read() -> None:
-    assert Selector.parse("role:db") == Selector("db", None, False)
-    assert Selector.parse("first(role:db.join)") == Selector("db", "join", True)
-    for bad in ("db", "first(role:db", "role:db)", "role:", "role:db.x.y"):
+    assert Selector.parse("role:db") == Selector("db", None)
+    assert Selector.parse("first(role:db.join)") == Selector("db", "join", "first")
+    assert Selector.parse("all(role:db)") == Selector("db", None, "all")
+    assert Selector.parse("all") == Selector(None, None, "all")
+    assert Selector.parse("quorum(2, role:db.join)") == Selector("db", "join", "quorum", 2)
+    for bad in (
+        "db", "first(role:db", "role:db)", "role:", "role:db.x.y", "quorum(role:db)", "quorum(0, role:db)",
+        "first(2, role:db)", "all(2, role:db)", "most(role:db)", "all()",
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="a selector is"):
             Selector.parse(bad)
+
+
+_names = st.from_regex(r"[a-z][a-z0-9-]{0,9}", fullmatch=True)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(_names, st.none() | _names, st.sampled_from(["each", "all", "first", "quorum"]), st.integers(1, 99999))
+def test_a_selector_that_is_written_is_read_as_the_same(
+    role: str, task: str | None, way: Literal["each", "all", "first", "quorum"], number: int
+) -> None:
+    selector = Selector(role, task, way, number if way == "quorum" else 0)
+    assert Selector.parse(str(selector)) == selector
+
+
+def test_a_script_and_a_playbook_must_be_there() -> None:
+    text = GOOD + "      - probe: {script: look.py}\n      - ansible: {file: site.yml}\n"
+    told = problem_of(text)
+    assert "web/role.yaml:10: there is no script look.py: put it into checks/ (there: none)" in told
+    assert "web/role.yaml:11: there is no file site.yml: put it into playbooks/ (there: none)" in told
+
+
+def test_a_role_that_only_removes_is_no_role() -> None:
+    text = GOOD.replace("tasks:", "remove:")
+    assert "the role has neither tasks nor verify: add what it is to do" in problem_of(text)
+
+
+def test_files_beside_a_role_are_read_but_not_what_python_leaves(tmp_path: Path) -> None:
+    for name, content in (("checks/a.py", "1"), ("checks/__pycache__/a.pyc", "x"), ("playbooks/s.yml", "- {}")):
+        (tmp_path / "web" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "web" / name).write_text(content)
+    (tmp_path / "web/role.yaml").write_text(GOOD)
+    role = load_roles([tmp_path])["web"]
+    assert (role.checks, role.playbooks) == ({"a.py": "1"}, {"s.yml": "- {}"})
 
 
 @settings(deadline=None)  # a busy machine is no failure

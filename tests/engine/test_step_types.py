@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from pxeforge.agent.task import STEPS
+from pxeforge.engine.step_examples import STEP_EXAMPLES
 from pxeforge.engine.step_types import STEP_TYPES, checked_params
 
 
 @pytest.mark.parametrize("name", sorted(STEP_TYPES))
 def test_the_agent_knows_every_type_with_the_same_parameters(name: str) -> None:
-    # A template becomes content when the plan is compiled.
-    assert set(STEP_TYPES[name].model_fields) - {"template"} == STEPS[name].parameters
+    # A template becomes content, a file the playbook itself, when the plan is compiled.
+    resolved = {"template", *({"file"} if name == "ansible" else ())}
+    assert set(STEP_TYPES[name].model_fields) - resolved == STEPS[name].parameters
 
 
 def test_the_agent_knows_no_other_types() -> None:
@@ -49,3 +55,17 @@ def test_defaults_are_filled_in_and_values_are_json() -> None:
 def test_wrong_parameters_are_refused(step_type: str, params: dict[str, object], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         checked_params(step_type, params)
+
+
+@pytest.mark.parametrize("name", sorted(STEP_TYPES))
+def test_every_type_has_an_example_that_its_parameters_allow(name: str) -> None:
+    example = yaml.safe_load(STEP_EXAMPLES[name])
+    assert list(example) == [name]
+    text = json.dumps(example[name])
+    filled = json.loads(re.sub(r"\{\{.*?\}\}", "filled-in", text))
+    checked_params(name, filled)
+
+
+@pytest.mark.parametrize("name", sorted(STEP_TYPES))
+def test_every_type_says_what_it_does(name: str) -> None:
+    assert STEP_TYPES[name].__doc__

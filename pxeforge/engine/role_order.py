@@ -1,0 +1,34 @@
+"""Roles with all that they require, in an order in which they can be installed on one host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pxeforge.engine.plan_problem import PlanProblem
+from pxeforge.engine.roles import Role
+
+
+def role_order(names: Sequence[str], roles: Mapping[str, Role]) -> tuple[str, ...]:
+    """The names and all roles they require, required ones first; raises PlanProblem (unknown, cycle, conflict)."""
+    order: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise PlanProblem(
+                f"roles require each other: {' → '.join((*path, name))}: remove one of these requirements"
+            )
+        if name in order:
+            return
+        if name not in roles:
+            raise PlanProblem(f"there is no role {name}: choose from {', '.join(sorted(roles))}")
+        for required in roles[name].requires:
+            visit(required, (*path, name))
+        order.append(name)
+
+    for name in names:
+        visit(name, ())
+    for name in order:
+        for other in roles[name].conflicts:
+            if other in order:
+                raise PlanProblem(f"roles {name} and {other} cannot be on one host: give one of them to another host")
+    return tuple(order)

@@ -1,0 +1,72 @@
+"""Every shipped blueprint makes a plan, for every system that has a release pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pxeforge.engine.blueprint import Blueprint, InventoryHost, assign, layout_of, load_blueprint
+from pxeforge.engine.plan import Plan, PlanHost, PlanServer, compile_plan
+from pxeforge.engine.release import Release, load_releases
+from pxeforge.engine.roles import load_roles
+
+TOP = Path(__file__).resolve().parents[2]
+SERVER = PlanServer(address="10.255.0.1", boot_url="http://10.255.0.1:8080")
+ROLES = load_roles([TOP / "roles"])
+RELEASES = load_releases([TOP / "releases"])
+BLUEPRINTS = sorted(path.stem for path in (TOP / "blueprints").glob("*.yaml"))
+
+
+def inventory(blueprint: Blueprint) -> list[InventoryHost]:
+    """As many hosts as its rules want, and two where a pattern fits any number and the roles may be on two."""
+    names: list[str] = []
+    for rule in blueprint.rules:
+        pattern = rule.name or f"spare{rule.line}-*"
+        several = "*" in pattern and not any(ROLES[role].members.odd for role in rule.roles)
+        count = rule.count or (2 if several else 1)
+        names += [pattern.replace("*", str(number)) for number in range(1, count + 1)]
+    tags = tuple(rule.tag for rule in blueprint.rules if rule.tag)
+    return [InventoryHost(host_id=name, name=name, tags=tags) for name in names]
+
+
+def facts(blueprint: Blueprint, number: int, release: Release) -> dict[str, Any]:
+    """A nic in each network; the host's own address is in the first."""
+    ranges = [network.cidr for network in blueprint.networks if network.cidr] or [None]
+    own = [f"{cidr[10 + number]}/{cidr.prefixlen}" if cidr else f"10.9.0.{10 + number}/24" for cidr in ranges]
+    nics = [
+        {"name": f"eth{at}", "mac": f"52:54:00:00:{at:02x}:{number:02x}", "addresses": [address]}
+        for at, address in enumerate(own)
+    ]
+    nics += [{"name": f"eth{at}", "mac": f"52:54:00:01:{at:02x}:{number:02x}"} for at in range(len(nics), 8)]
+    return {"os": dict(release.match), "nics": nics}
+
+
+def planned(name: str, release: Release) -> Plan:
+    blueprint = load_blueprint(TOP / f"blueprints/{name}.yaml", ROLES, (), RELEASES)
+    hosts = inventory(blueprint)
+    given = assign(blueprint, hosts)
+    members = []
+    for number, host in enumerate(hosts):
+        told = facts(blueprint, number, release)
+        address = told["nics"][0]["addresses"][0].partition("/")[0]
+        mine = given[host.host_id]
+        members.append(
+            PlanHost(
+                host_id=host.host_id, name=host.name, roles=mine.roles, variables=mine.variables,
+                addresses=(address,), facts=told,
+            )
+        )  # fmt: skip
+    return compile_plan(
+        members, ROLES, server=SERVER, variables=blueprint.variables, releases=RELEASES,
+        layout=layout_of(blueprint, given),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("release", sorted(RELEASES))
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_shipped_blueprint_makes_a_plan(name: str, release: str) -> None:
+    plan = planned(name, RELEASES[release])
+    assert {task.kind for task in plan.tasks} == {"deploy", "verify"}
+    assert len(plan.graph().order) == len(plan.tasks)
