@@ -16,6 +16,7 @@ from pxeforge.servers.interfaces import NoInterface, interface_named
 from pxeforge.services.context import Addresses, Context, load_master_key, write_news
 from pxeforge.services.mirror_udebs import MirrorUdebs
 from pxeforge.services.neighbours import Neighbours
+from pxeforge.services.run_limits import effective as effective_limits
 from pxeforge.store import swap
 from pxeforge.store.database import Database, StoreUnavailable
 
@@ -89,6 +90,9 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         boot_networks=lambda: _networks(settings),
         webhook_networks=settings.webhook_networks,
         budgets=settings.budgets,
+        limits=effective_limits(settings.limits),
+        verify_every_s=settings.verify_every_s,
+        drift_every_s=settings.drift_every_s,
         udebs=MirrorUdebs(),
     )
 

@@ -215,6 +215,7 @@ def admin_pair(settings: Settings) -> tuple[Path, Path]:
 def _run_admin(settings: Settings) -> None:
     """The pages and the API by TLS, and the same application without login on the unix socket."""
     from pxeforge.app.assembly import open_context, remember_addresses
+    from pxeforge.app.role_fetcher import RoleFetcher
     from pxeforge.app.tally_writer import TallyWriter
     from pxeforge.app.upkeep import Upkeep
     from pxeforge.app.web_server import Counted, Plane, listen_unix, serve
@@ -243,6 +244,7 @@ def _run_admin(settings: Settings) -> None:
     tally = TallyWriter(ctx, "admin", apps)
     tally.start()
     Upkeep(ctx, milestones).start()
+    RoleFetcher(ctx, settings).start()
     sender = WebhookSender(ctx)
     sender.start()
     threads = 8 + MOST_STREAMS  # they are begun when they are needed

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pxeforge.app.api_reference import api_page
 from pxeforge.app.logs import FIELDS
 from pxeforge.app.settings import DEFAULT_CONFIG, MirrorSettings, Settings, SubnetSettings
+from pxeforge.app.steps_reference import steps_page
 from pxeforge.domain.diagnosis import WORDS
 from pxeforge.domain.lifecycle import NEXT, HostState
 from pxeforge.render.answers_words import FAMILY_WORDS, VARIABLE_WORDS
@@ -227,13 +228,14 @@ def _subnet_settings() -> str:
     )
 
 
-PAGES: Final = {
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "api.md": lambda: api_page(_MADE_BY),
     "answers.md": variables_table,
     "lifecycle.md": lifecycle_mermaid,
     "metrics.md": metrics_table,
     "parameters.md": parameters_table,
     "settings.md": settings_table,
+    "steps.md": lambda: steps_page(_MADE_BY),
 }
 
 

@@ -26,13 +26,14 @@ from pxeforge.app.setting_values import (
 from pxeforge.protocol.tftp.blksize import parse_rules
 from pxeforge.services.budgets import check as check_budgets
 from pxeforge.services.problems import Problem
+from pxeforge.services.run_limits import check as check_limits
 from pxeforge.store.location import Location, in_folder, parse
 
 __all__ = ["BadSettings", "Settings", "SubnetSettings", "load_settings", "parse_option", "parse_range"]
 
 DEFAULT_CONFIG = Path("/etc/pxeforge/pxeforge.toml")
 _LISTS = {"interfaces", "dns", "ntp", "routes", "search", "tftp_blksize", "webhook_networks"}
-_TABLES = {"subnets", "options", "mirrors", "budgets"}  # JSON in the environment
+_TABLES = {"subnets", "options", "mirrors", "budgets", "limits"}  # JSON in the environment
 _MIRROR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -138,6 +139,19 @@ class Settings(_Lending):
     budgets: dict[str, float] = Field(
         {}, description="how long each part of a host's way may take, in seconds by name: see below"
     )
+    limits: dict[str, int] = Field(
+        {},
+        description="how many tasks of a run may use a resource at once by its name; mirror: 20 and join: 1 if not set",
+    )
+    verify_every_s: int = Field(
+        0, ge=0, le=7 * 86400, description="the checks of all roles run by themselves so often, in seconds; 0: never"
+    )
+    drift_every_s: int = Field(
+        0, ge=0, le=30 * 86400, description="a dry run of the last deploy tells so often what differs; 0: never"
+    )
+    prefetch_roles: bool = Field(
+        True, description="packages of a role are fetched into the cache as soon as a host is given the role"
+    )
     boot_port: int = Field(8080, ge=1, le=65535)
     boot_processes: int = Field(
         0, ge=0, le=32, description="processes of the HTTP boot plane; 0: as many as processors, four at most"
@@ -204,6 +218,14 @@ class Settings(_Lending):
     def _budgets(cls, value: dict[str, float]) -> dict[str, float]:
         try:
             return check_budgets(value)
+        except Problem as problem:
+            raise ValueError(str(problem)) from None
+
+    @field_validator("limits")
+    @classmethod
+    def _limits(cls, value: dict[str, int]) -> dict[str, int]:
+        try:
+            return check_limits(value)
         except Problem as problem:
             raise ValueError(str(problem)) from None
 

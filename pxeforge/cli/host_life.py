@@ -1,7 +1,8 @@
-"""`pxeforge host timeline`, `rescue`, `wipe`, `retire`, `revive`, `enrol`: what a host did, how its use begins and ends."""
+"""`pxeforge host timeline|rescue|wipe|retire|revive|enrol|rearm`: what a host did, how its use begins and ends."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,8 @@ import click
 from pxeforge.cli.durations import duration_s
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json
-from pxeforge.cli.transport import at
+from pxeforge.cli.ssh_login import Login, keys_for, run_as_root
+from pxeforge.cli.transport import Refusal, at
 
 
 @click.command()
@@ -141,4 +143,30 @@ def enrol(session: Any, host: str, good_for: str, as_json: bool) -> None:
     return say(found["command"])
 
 
-COMMANDS = (timeline, rescue, wipe, retire, revive, enrol)
+@click.command()
+@click.argument("host")
+@click.option("--ssh-user", required=True, help="Who logs in: root, or somebody who may `sudo` without a password.")
+@click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: your SSH agent.")
+@click.option("--port", type=click.IntRange(1, 65535), default=22, show_default=True)
+@click.pass_obj
+def rearm(session: Any, host: str, ssh_user: str, key: Path | None, port: int) -> None:
+    """Give a host whose agent is dead a new one, over SSH.
+
+    Only a host that shows the SSH host key it registered with is trusted. From here, with your key, the command of
+    `pxeforge host enrol` is run there as root.
+    """
+    found = session.api.call("GET", at("/hosts/{}", host))
+    name, address = found["name"] or found["id"], found["address"]
+    if not address:
+        raise Refusal(f"no address is known of {name}: it was never seen")
+    known = keys_for(session.api.call("GET", "/inventory/known-hosts")["text"], address)
+    if not known:
+        raise Refusal(f"{name} has reported no SSH host key: run the command of `pxeforge host enrol {name}` there")
+    command = session.api.call("POST", at("/hosts/{}/enrol", host), {})["command"]
+    login = Login(address=address, user=ssh_user, known_hosts=known, port=port, key=key)
+    for line in run_as_root(login, command).strip().splitlines():
+        say(f"  {line}")
+    say(f"{name} has a new agent: it connects within seconds, and goes on with its run if there is one")
+
+
+COMMANDS = (timeline, rescue, wipe, retire, revive, enrol, rearm)

@@ -113,12 +113,15 @@ def _attach() -> None:
         render,
         rules,
         runs,
+        secrets,
         serve,
+        status,
         webhooks,
     )
 
     catalogue = (images, mirror, profiles, hosts, host_set, power, identity, rules, render, host_csv, lint, inventory)
-    for module in (serve, doctor, health, *catalogue, runs, events, accounts, webhooks, database, completion, lab):
+    engine = (runs, secrets, status)
+    for module in (serve, doctor, health, *catalogue, *engine, events, accounts, webhooks, database, completion, lab):
         for command in module.COMMANDS:
             main.add_command(command)
 

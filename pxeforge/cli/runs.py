@@ -1,4 +1,4 @@
-"""`pxeforge plan|deploy|verify|run|secret|blueprint`: from roles to running services."""
+"""`pxeforge plan|deploy|verify|run|blueprint`: from roles to running services."""
 
 from __future__ import annotations
 
@@ -10,27 +10,34 @@ import click
 
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
-from pxeforge.cli.transport import Refusal, at
+from pxeforge.cli.transport import at
 
 _POLL_S = 1.0
 _LIVE = "running"
 _GOOD = "succeeded"
+_REMOVES = "Take roles from hosts that had them deployed and no longer have them."
 
 
 @click.command()
 @click.argument("blueprint", required=False)
 @click.option("--limit", multiple=True, metavar="HOST", help="Only these hosts.")
+@click.option("--remove-unassigned", is_flag=True, help=_REMOVES)
 @click.option("--dot", is_flag=True, help="As a graph for Graphviz.")
 @json_option
 @click.pass_obj
-def plan(session: Any, blueprint: str | None, limit: tuple[str, ...], dot: bool, as_json: bool) -> None:
+def plan(
+    session: Any, blueprint: str | None, limit: tuple[str, ...], remove_unassigned: bool, dot: bool, as_json: bool
+) -> None:
     """Show what a deploy would do. Without BLUEPRINT: the roles assigned to the hosts."""
-    found = session.api.call("POST", "/plan", {"blueprint": blueprint, "limit": list(limit)})
+    asked = {"blueprint": blueprint, "limit": list(limit), "remove_unassigned": remove_unassigned}
+    found = session.api.call("POST", "/plan", asked)
     if as_json:
         return show_json(found)
     say(found["dot"] if dot else found["text"])
     for problem in found["problems"]:
         say(f"problem: {problem}")
+    for row in [] if remove_unassigned else found["leftover"]:
+        say(f"left on {row['host_name']}: {', '.join(row['roles'])}: --remove-unassigned takes it away")
     return None
 
 
@@ -39,25 +46,35 @@ def plan(session: Any, blueprint: str | None, limit: tuple[str, ...], dot: bool,
 @click.option("--check", is_flag=True, help="Dry run: report what would change, change nothing.")
 @click.option("--diff", is_flag=True, help="Show differences of files.")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only these hosts.")
+@click.option("--remove-unassigned", is_flag=True, help=f"{_REMOVES} Look at `pxeforge plan` with it first.")
 @click.option("--no-wait", is_flag=True, help="Start it and return.")
 @json_option
 @click.pass_obj
 def deploy(
-    session: Any, blueprint: str | None, check: bool, diff: bool, limit: tuple[str, ...], no_wait: bool, as_json: bool
+    session: Any,
+    blueprint: str | None,
+    check: bool,
+    diff: bool,
+    limit: tuple[str, ...],
+    remove_unassigned: bool,
+    no_wait: bool,
+    as_json: bool,
 ) -> None:
     """Install the assigned roles on all registered hosts, in the right order."""
-    started = session.api.call("POST", "/deploy", {"blueprint": blueprint, "check": check, "limit": list(limit)})
+    asked = {"blueprint": blueprint, "check": check, "limit": list(limit), "remove_unassigned": remove_unassigned}
+    started = session.api.call("POST", "/deploy", asked)
     _follow(session, started, wait=not no_wait, as_json=as_json, diff=diff)
 
 
 @click.command()
 @click.argument("blueprint", required=False)
 @click.option("--only", metavar="CHECK", help="Only the checks whose name contains this.")
+@click.option("--limit", multiple=True, metavar="HOST", help="Only these hosts.")
 @json_option
 @click.pass_obj
-def verify(session: Any, blueprint: str | None, only: str | None, as_json: bool) -> None:
+def verify(session: Any, blueprint: str | None, only: str | None, limit: tuple[str, ...], as_json: bool) -> None:
     """Prove with real operations that the services work."""
-    started = session.api.call("POST", "/verify", {"blueprint": blueprint, "only": only})
+    started = session.api.call("POST", "/verify", {"blueprint": blueprint, "only": only, "limit": list(limit)})
     _follow(session, started, wait=True, as_json=as_json, diff=False)
 
 
@@ -75,11 +92,23 @@ def _follow(session: Any, run: dict[str, Any], *, wait: bool, as_json: bool, dif
         show_json(run)
     elif wait:
         counts = ", ".join(f"{number} {state}" for state, number in sorted(run["counts"].items()))
-        say(f"run {run['id']} {run['state']}: {counts}")
+        say(f"run {run['id']} {_ended(run)}: {counts}")
+        _tell_losses(run)
     else:
         say(f"run {run['id']} is {run['state']}: follow it with `pxeforge run show {run['id']}`")
     if wait and run["state"] != _GOOD:
         sys.exit(1)
+
+
+def _ended(run: dict[str, Any]) -> str:
+    return f"{run['state']} with losses" if run.get("losses") else str(run["state"])
+
+
+def _tell_losses(run: dict[str, Any]) -> None:
+    for loss in run.get("losses") or []:
+        say(f"  without {loss['host_name']}: {loss['why']}")
+    if run.get("losses"):
+        say(f"  take them up again with `pxeforge run resume {run['id']}`")
 
 
 def _tell(run: dict[str, Any], told: set[str], diff: bool) -> None:
@@ -91,9 +120,12 @@ def _tell(run: dict[str, Any], told: set[str], diff: bool) -> None:
         say(f"{task['host_name']:<16} {task['role'] + ': ' + task['name']:<40} {task['state']:<9} {took}")
         for step in task["result"].get("steps", []):
             if step["status"] == "failed":
-                say(f"    {step['name']}: {step.get('output', '').strip()}")
+                say(f"    {step['name']}: {(step.get('output') or step.get('message', '')).strip()}")
+            elif diff and step["status"] == "changed" and not step.get("diff"):
+                say(f"    {step['name']} ({step['type']}): {step.get('message', '').strip() or 'changes'}")
             elif diff and step.get("diff"):
-                say("    " + step["diff"].replace("\n", "\n    "))
+                say(f"    {step['name']} ({step['type']}):")
+                say("      " + step["diff"].rstrip().replace("\n", "\n      "))
 
 
 @click.group()
@@ -109,6 +141,7 @@ def list_runs(session: Any, as_json: bool) -> None:
     rows = session.api.call("GET", "/runs")
     if as_json:
         return show_json(rows)
+    rows = [{**row, "state": _ended(row)} for row in rows]
     columns = {"ID": "id", "KIND": "kind", "STATE": "state", "BY": "started_by", "STARTED": "created_at"}
     show_table(rows, columns, empty="No runs yet: `pxeforge deploy` starts one.")
     return None
@@ -123,10 +156,40 @@ def show_run(session: Any, run_id: str, as_json: bool) -> None:
     found = session.api.call("GET", at("/runs/{}", run_id))
     if as_json:
         return show_json(found)
-    say(f"run {found['id']} ({found['kind']}) {found['state']}, started {moment(found['created_at'])}")
+    left = f", about {found['left_s']:.0f} s left" if found.get("left_s") else ""
+    say(f"run {found['id']} ({found['kind']}) {_ended(found)}, started {moment(found['created_at'])}{left}")
+    _tell_losses(found)
     for task in found["tasks"]:
-        waiting = f"  {task['waiting_for']}" if task.get("waiting_for") else ""
-        say(f"  {task['host_name']:<16} {task['role'] + ': ' + task['name']:<40} {task['state']}{waiting}")
+        say(f"  {task['host_name']:<16} {task['role'] + ': ' + task['name']:<40} {task['state']}{_beside(task)}")
+    return None
+
+
+def _beside(task: dict[str, Any]) -> str:
+    """What a task that is not over waits for, or does, and how long it usually takes."""
+    usual = f"usually {task['usual_s']:.0f} s" if task.get("usual_s") is not None else ""
+    told = [task.get("waiting_for") or "", task.get("said") or "", usual]
+    return "".join(f"  {each}" for each in told if each)
+
+
+@run.command("why")
+@click.argument("run_id")
+@click.argument("task", required=False)
+@json_option
+@click.pass_obj
+def why_run(session: Any, run_id: str, task: str | None, as_json: bool) -> None:
+    """Say why a run, or a TASK of it, is not over: who holds which lease, what was said last, how long it may take."""
+    found = session.api.call("GET", at("/runs/{}/why", run_id), query={"task": task} if task else {})
+    if as_json:
+        return show_json(found)
+    say(found["sentence"])
+    for one in found["held_by"]:
+        usual = f" of usually {one['usual_s']:.0f} s (most {one['most_s']:.0f} s)" if one["usual_s"] is not None else ""
+        lease = f", lease for {one['lease_ends_s']:.0f} s more" if one["lease_ends_s"] is not None else ""
+        say(f"  {one['task']}: {one['host_name']} has it for {one['running_s']:.0f} s{usual}{lease}")
+        if one["said"]:
+            say(f"    last said: {one['said']}")
+    if found["left_s"]:
+        say(f"  about {found['left_s']:.0f} s left, as earlier runs show")
     return None
 
 
@@ -176,38 +239,6 @@ def resume(session: Any, run_id: str, task: str | None) -> None:
 
 
 @click.group()
-def secret() -> None:
-    """Generated secrets."""
-
-
-@secret.command("list")
-@json_option
-@click.pass_obj
-def list_secrets(session: Any, as_json: bool) -> None:
-    """List names and ages; never values."""
-    rows = session.api.call("GET", "/secrets")
-    if as_json:
-        return show_json(rows)
-    show_table(rows, {"NAME": "name", "MADE": "created_at"}, empty="No secrets yet: a deploy makes what it needs.")
-    return None
-
-
-@secret.command("show")
-@click.argument("name")
-@click.option("--reveal", is_flag=True, help="Print the clear text (the timeline tells who looked).")
-@click.pass_obj
-def show_secret(session: Any, name: str, reveal: bool) -> None:
-    """Show a secret."""
-    if not reveal:
-        rows = [row for row in session.api.call("GET", "/secrets") if row["name"] == name]
-        if not rows:
-            raise Refusal(f"there is no secret {name!r}: see `pxeforge secret list`")
-        say(f"{name}: made {moment(rows[0]['created_at'])}; add --reveal to see it")
-        return
-    say(session.api.call("POST", at("/secrets/{}/reveal", name))["value"])
-
-
-@click.group()
 def blueprint() -> None:
     """Topologies: which roles on which hosts, with variables."""
 
@@ -224,4 +255,4 @@ def list_blueprints(session: Any, as_json: bool) -> None:
     return None
 
 
-COMMANDS = (plan, deploy, verify, run, secret, blueprint)
+COMMANDS = (plan, deploy, verify, run, blueprint)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pxeforge.engine.disk_needs import lacking_disks
 from pxeforge.engine.plan import PlanProblem, role_order
 from pxeforge.engine.roles import Role
-from pxeforge.services import deploys, hosts
+from pxeforge.services import hosts, plans, role_catalogue
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Stale
 from pxeforge.store.tables import Assignment, Event, Host
@@ -102,10 +102,10 @@ def _hardware(host: Mapping[str, Any], roles: Sequence[Role]) -> list[Remark]:
 
 
 def plan(ctx: Context, draft: Draft) -> dict[str, Any]:
-    """What a deploy would do once the draft is saved, as deploys.plan tells it; raises Problem."""
+    """What a deploy would do once the draft is saved, as plans.plan tells it; raises Problem."""
     with ctx.database.read() as session:
         present = {host.id: [row.role for row in host.roles] for host in _hosts(session, draft.touched)}
-    return deploys.plan(ctx, assigned={one: draft.roles_of(one, roles) for one, roles in present.items()})
+    return plans.plan(ctx, assigned={one: draft.roles_of(one, roles) for one, roles in present.items()})
 
 
 def assigned_hosts(ctx: Context) -> int:
@@ -119,7 +119,7 @@ def save(ctx: Context, draft: Draft, who: str) -> dict[str, int]:
 
     Raises Stale where somebody changed the roles of a host since it was seen, NotFound for a host or role that is gone.
     """
-    known = deploys.roles_at_hand(ctx)
+    known = role_catalogue.roles_at_hand(ctx)
     strange = [change.role for change in draft.changes if change.gives and change.role not in known]
     if strange:
         raise NotFound(f"there is no role {strange[0]!r}: known are {', '.join(sorted(known))}")

@@ -9,19 +9,33 @@ from typing import Any
 
 from sqlalchemy import select
 
-from pxeforge.engine.blueprint import Assignment, BlueprintProblem, HostRule, InventoryHost, assign, load_blueprint
+from pxeforge.engine.blueprint import (
+    Assignment,
+    BlueprintProblem,
+    HostRule,
+    InventoryHost,
+    assign,
+    layout_of,
+    load_blueprint,
+)
+from pxeforge.engine.layout import Layout, Network
+from pxeforge.engine.release import Release, ReleaseProblem, load_releases
 from pxeforge.engine.roles import Role, RoleProblem, load_roles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.store.tables import Host
 
+_NONE: Mapping[str, Any] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Roles and variables per host id, and the variables for all."""
+    """Roles and variables per host id, the variables for all, the release packs and how the networks are laid out."""
 
     per_host: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]
     variables: Mapping[str, Any]
+    releases: Mapping[str, Release]
+    layout: Layout
 
 
 def list_blueprints(ctx: Context) -> list[dict[str, Any]]:
@@ -30,10 +44,12 @@ def list_blueprints(ctx: Context) -> list[dict[str, Any]]:
         roles = load_roles(ctx.assets("roles"))
     except RoleProblem as problem:
         raise Problem(str(problem)) from problem
-    views = []
+    views, releases = [], releases_at_hand(ctx)
     for name, path in sorted(_files(ctx).items()):
         try:
-            views.append({"name": name, "summary": load_blueprint(path, roles).summary})
+            views.append(
+                {"name": name, "summary": load_blueprint(path, roles, ctx.assets("blueprints"), releases).summary}
+            )
         except BlueprintProblem as problem:
             views.append({"name": name, "summary": f"faulty: {problem}"})
     return views
@@ -50,14 +66,23 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
     text = files[name].read_text(encoding="utf-8", errors="replace")
     view: dict[str, Any] = {
         "name": name, "file": str(files[name]), "text": text, "summary": "", "variables": {}, "rules": [],
-        "hosts": [], "findings": [],
+        "hosts": [], "findings": [], "networks": [], "vips": [], "tolerance": {}, "release": None,
     }  # fmt: skip
     try:
-        loaded = load_blueprint(files[name], load_roles(ctx.assets("roles")))
+        loaded = load_blueprint(
+            files[name], load_roles(ctx.assets("roles")), ctx.assets("blueprints"), releases_at_hand(ctx)
+        )
         view |= {
             "summary": loaded.summary,
             "variables": dict(loaded.variables),
             "rules": list(map(_rule, loaded.rules)),
+            "networks": list(map(_network, loaded.networks)),
+            "vips": [
+                {"name": vip.name, "address": vip.address, "network": vip.network, "roles": list(vip.roles)}
+                for vip in loaded.vips
+            ],
+            "tolerance": {role: str(tolerance) for role, tolerance in loaded.tolerance.items()},
+            "release": loaded.release,
         }
         with ctx.database.read() as session:
             rows = session.scalars(select(Host).order_by(Host.name, Host.id)).all()
@@ -74,7 +99,20 @@ def _rule(rule: HostRule) -> dict[str, Any]:
     match = {key: value for key, value in (("name", rule.name), ("mac", rule.mac), ("tag", rule.tag)) if value}
     return {
         "line": rule.line, "count": rule.count, "match": match, "roles": list(rule.roles),
-        "variables": dict(rule.variables),
+        "variables": dict(rule.variables), "zone": rule.place.zone, "nics": dict(rule.place.nics),
+        "addresses": dict(rule.place.addresses),
+        "disks": {
+            purpose: f"serial {disk.serial}" if disk.serial else f"{disk.min_bytes // 10**9} GB or more"
+            for purpose, disk in rule.place.disks.items()
+        },
+    }  # fmt: skip
+
+
+def _network(network: Network) -> dict[str, Any]:
+    return {
+        "name": network.name, "purposes": list(network.purposes), "cidr": str(network.cidr or ""),
+        "vlan": network.vlan, "mtu": network.mtu, "gateway": network.gateway,
+        "pool": " to ".join(network.pool) if network.pool else None,
     }  # fmt: skip
 
 
@@ -101,16 +139,27 @@ def _inventory(rows: Sequence[Host]) -> list[InventoryHost]:
 def wanted(ctx: Context, blueprint: str | None, rows: Sequence[Host], roles: Mapping[str, Role]) -> Wanted:
     """Without a blueprint: the roles that were assigned host by host. Raises NotFound, Problem (file and line)."""
     if blueprint is None:
-        return Wanted({host.id: (tuple(row.role for row in host.roles), {}) for host in rows}, {})
+        assigned_one_by_one = {host.id: (tuple(row.role for row in host.roles), _NONE) for host in rows}
+        return Wanted(assigned_one_by_one, {}, releases_at_hand(ctx), Layout())
     files = _files(ctx)
     if blueprint not in files:
         raise NotFound(f"there is no blueprint {blueprint!r}: known are {', '.join(sorted(files)) or 'none'}")
+    releases = releases_at_hand(ctx)
     try:
-        loaded = load_blueprint(files[blueprint], roles)
+        loaded = load_blueprint(files[blueprint], roles, ctx.assets("blueprints"), releases)
         assigned = assign(loaded, _inventory(rows))
     except BlueprintProblem as problem:
         raise Problem(str(problem)) from problem
-    return Wanted({host_id: (given.roles, given.variables) for host_id, given in assigned.items()}, loaded.variables)
+    given = {host_id: (one.roles, one.variables) for host_id, one in assigned.items()}
+    return Wanted(given, loaded.variables, releases, layout_of(loaded, assigned))
+
+
+def releases_at_hand(ctx: Context) -> dict[str, Release]:
+    """Shipped and operator's release packs; raises Problem that names file and line."""
+    try:
+        return load_releases(ctx.assets("releases"))
+    except ReleaseProblem as problem:
+        raise Problem(str(problem)) from problem
 
 
 def _files(ctx: Context) -> dict[str, Path]:

@@ -22,6 +22,7 @@ _TABLE: Final = {
     "registration": (900, "from there until the new system has registered"),
     "installed": (3600, "from there until the new system has registered; then the install is given up"),
     "agent": (900, "from the registration until the agent connects, and without a word of it later"),
+    "silence": (1800, "for an agent without a word while a run has a task for it; then that task has failed"),
     "rescue": (86400, "for a rescue system or a memory test; then the host is no longer taken for being in it"),
     "wiping": (21600, "for a wipe, from the answers or its last report; then it is given up"),
 }

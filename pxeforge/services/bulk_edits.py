@@ -87,9 +87,9 @@ def _check(ctx: Context, changes: Mapping[str, Any], known_roles: Sequence[str] 
 
 
 def _known_roles(ctx: Context) -> list[str]:
-    from pxeforge.services import deploys  # as heavy as the engine, and needed for roles only
+    from pxeforge.services import role_catalogue  # as heavy as the engine, and needed for roles only
 
-    return [str(role["name"]) for role in deploys.known_roles(ctx)]
+    return [str(role["name"]) for role in role_catalogue.known_roles(ctx)]
 
 
 def _chosen(session: Session, names: Sequence[str], where: str | None) -> list[Host]:

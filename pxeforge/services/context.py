@@ -21,6 +21,8 @@ from pxeforge.protocol.dhcp.subnet import Subnet
 from pxeforge.services.mirror_udebs import MirrorUdebs
 from pxeforge.services.news import News
 from pxeforge.services.problems import Problem
+from pxeforge.services.run_limits import DEFAULT_LIMITS
+from pxeforge.services.run_progress import KnownRuns
 from pxeforge.store.database import Database
 
 
@@ -56,12 +58,16 @@ class Context:
     source: Callable[[str], str | None] = lambda _address: None  # our boot interface's address, as this one sees us
     interfaces: Callable[[], Mapping[str, str]] = dict  # our address on each boot interface, by its name
     news: News = field(default_factory=News)
+    runs: KnownRuns = field(default_factory=KnownRuns, repr=False)
+    limits: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_LIMITS))  # tasks at once, by resource
     dhcp: str = "proxy"  # how the wire answers: proxy, server or off
     subnets: Callable[[], Sequence[Subnet]] = tuple  # what it leases in server mode
     unknown_hosts: str = "local"  # what hosts get that nobody vouched for: silence, local or discover
     discovery_end: str = "poweroff"  # what a host does that has reported its hardware: poweroff, reboot or wait
     boot_networks: Callable[[], Sequence[IPv4Network]] = tuple  # where hosts are; webhooks do not go there
     webhook_networks: Sequence[IPv4Network | IPv6Network] = ()  # but to these in any case
+    verify_every_s: float = 0.0  # checks of all roles by themselves; 0: never
+    drift_every_s: float = 0.0  # dry runs by themselves; 0: never
     budgets: Mapping[str, float] = field(default_factory=dict)  # seconds, where they differ from the defaults
     udebs: MirrorUdebs | None = None  # what mirrors have for installers' kernels; None: nobody is asked
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pxeforge.services import diagnosis, event_list, hosts, identity, timeline
+from pxeforge.services import check_results, deployed_roles, diagnosis, event_list, hosts, identity, timeline
 from pxeforge.services.context import Context
 from pxeforge.services.event_list import Wanted
 
@@ -14,12 +14,18 @@ SOURCES: Final = ("dhcp", "tftp", "http", "installer", "agent", "engine", "opera
 
 
 def overview(ctx: Context, host_id: str) -> dict[str, Any]:
-    """`diagnosis` (or None), `conflicts` and `stages`, as their services give them."""
+    """`diagnosis` (or None), `conflicts`, `stages` and `services`, as their services give them; and `gone`: roles that
+    were deployed here and that it no longer has.
+    """
     with ctx.database.read() as session:
-        found = diagnosis.diagnosis_of(ctx, hosts.find(session, host_id))
+        host = hosts.find(session, host_id)
+        found = diagnosis.diagnosis_of(ctx, host)
+        given = {row.role for row in host.roles}
     return {
         "diagnosis": found,
         "conflicts": identity.conflicts(ctx, host=host_id),
+        "services": check_results.show(ctx, host_id=host_id),
+        "gone": [row["role"] for row in deployed_roles.show(ctx, host_id) if row["role"] not in given],
         "stages": timeline.stages_of(ctx, host_id, attempts=ATTEMPTS_SHOWN),
     }
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from pxeforge.services import deploys, diagnosis_watch, discovery, events, expiry, images, rules
+from pxeforge.services import (
+    absent_agents,
+    check_results,
+    claims,
+    diagnosis_watch,
+    discovery,
+    events,
+    expiry,
+    images,
+    rules,
+    run_timer,
+)
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 
@@ -17,7 +28,7 @@ def at_start(ctx: Context) -> None:
     images.sweep(ctx)
     tidy_cache(ctx.data_dir / "cache")
     build_agent(ctx.data_dir / "agent" / "pxeforge-agent.pyz")
-    deploys.grant_again(ctx)
+    claims.grant_again(ctx)
     with ctx.database.write() as session:
         record(session, ctx, source="server", kind="started", message="server started")
 
@@ -25,7 +36,9 @@ def at_start(ctx: Context) -> None:
 def tick(ctx: Context) -> None:
     """Ends what took too long and gives up leases whose agents fell silent."""
     expiry.expire(ctx)
-    deploys.expire_leases(ctx)
+    claims.expire_leases(ctx)
+    absent_agents.give_up(ctx)
+    run_timer.tick(ctx)
     diagnosis_watch.look(ctx)
     rules.apply_marked(ctx)
 
@@ -34,3 +47,5 @@ def tidy(ctx: Context) -> None:
     """Now and then: keeps what strangers can write within bounds."""
     events.prune(ctx)
     discovery.prune(ctx)
+    run_timer.tidy(ctx)
+    check_results.tidy(ctx)

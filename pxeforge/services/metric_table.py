@@ -9,6 +9,7 @@ from pxeforge.domain.diagnosis import DiagnosisName
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.engine.graph import TaskState
 from pxeforge.protocol.prometheus import OTHER, Kind, Metric
+from pxeforge.services import check_results
 from pxeforge.services.milestones import BOUNDS_S, FIRMWARES, LOADERS, OUTCOMES, REASONS, STAGES
 
 DIAGNOSES: Final = frozenset(name.value for name in DiagnosisName)
@@ -80,6 +81,11 @@ METRICS: Final = (
     _gauge("lease_addresses", "addresses of the range of a subnet (server mode)", subnet=None),
     _gauge("runs", "runs by state", state=RUN_STATES),
     _gauge("tasks", "tasks of all runs by state", state=frozenset(state.value for state in TaskState)),
+    _gauge(
+        "services", "roles on hosts that were verified, by what their checks last said",
+        state=frozenset(check_results.STATES),
+    ),
+    _gauge("drifted_steps", "steps that differed from the last deploy when the timer looked"),
     _gauge("agents", "hosts with an agent", connected=frozenset({"yes", "no"})),
     _gauge("database_bytes", "size of the database file and of its write-ahead log", file=frozenset({"main", "wal"})),
     _gauge("database_changes_waiting", "changes that wait to be written, over all processes"),

@@ -19,7 +19,7 @@ import pxeforge
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.protocol.dhcp.lease import LeaseState
 from pxeforge.protocol.prometheus import Sheet
-from pxeforge.services import diagnosis, tallies
+from pxeforge.services import check_results, diagnosis, drift, tallies
 from pxeforge.services.cache_counters import read_counters
 from pxeforge.services.context import Context
 from pxeforge.services.metric_table import CACHE, COUNTED_TWICE, COUNTS, LEVELS, METRICS
@@ -63,6 +63,7 @@ class Metrics:
         self._tell_processes(sheet)
         with self._ctx.database.read() as session:
             _tell_database(sheet, session, self._ctx.clock())
+            sheet.add("pxeforge_drifted_steps", drift.count(session, self._ctx))
             self._tell_leases(sheet, session)
         _tell_files(sheet, self._ctx)
         for name, value in read_counters(self._ctx.data_dir / "cache" / ".counters").items():
@@ -146,6 +147,8 @@ def _tell_database(sheet: Sheet, session: Session, now: float) -> None:
         sheet.add("pxeforge_runs", count, state=state)
     for state, count in session.execute(select(RunTask.state, func.count()).group_by(RunTask.state)):
         sheet.add("pxeforge_tasks", count, state=state)
+    for state, count in check_results.counts(session).items():
+        sheet.add("pxeforge_services", count, state=state)
     of_agents = select(func.count()).select_from(AgentCredential)
     connected = session.scalar(of_agents.where(AgentCredential.seen_at > now - _CONNECTED_S)) or 0
     sheet.add("pxeforge_agents", connected, connected="yes")

@@ -178,6 +178,10 @@ class PackageCache:
 
     # ------------------------------------------------------------------ any file
 
+    @property
+    def offline(self) -> bool:
+        return self._offline
+
     def get(self, mirror: str, path: str) -> Found:
         """The file, whole or coming. Raises NotFound, MirrorDown, Unavailable, Busy."""
         upstream, name = self._known(mirror), f"{mirror}/{checked_path(path)}"

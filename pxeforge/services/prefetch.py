@@ -42,6 +42,7 @@ _MAY_ADD: Final = (
     "keyboard-configuration", "laptop-detect", "locales", "lvm2", "mdadm", "os-prober", "popularity-contest", "sudo",
     "systemd-timesyncd", "task-english", "tasksel", "wget", "xfsprogs", "zstd",
 )  # fmt: skip
+_COMPONENTS: Final = ("main", "non-free-firmware")
 _KERNELS: Final = {
     "debian": {"amd64": "linux-image-amd64", "arm64": "linux-image-arm64"},
     "ubuntu": {"amd64": "linux-generic", "arm64": "linux-generic"},
@@ -102,11 +103,34 @@ def needs_of_profile(
     return needs
 
 
+def needs_of_packages(cache: PackageCache, suite: str, arch: str, packages: Sequence[str]) -> Needs:
+    """Of packages on top of a base system of Debian that is there already. Raises Problem."""
+    needs, indexes, sources = Needs(), list[PackageIndex](), [Source("debian", suite, _COMPONENTS)]
+    if "debian" not in cache.names:
+        raise Problem("there is no mirror of Debian: set `mirror`")
+    if "debian-security" in cache.names:
+        sources.append(Source("debian-security", f"{suite}-security", _COMPONENTS))
+    for source in sources:
+        indexes += _add_suite(cache, needs, source, arch)
+    found = [(index.root, entry) for index in indexes for entry in _paragraphs(index.text)]
+    entries = [entry for _, entry in found]
+    sums = {f"{root}/{entry.get('Filename')}": entry.get("SHA256") for root, entry in found}
+    _check_known(entries, packages, suite)
+    base = [entry["Package"] for entry in entries
+            if entry.get("Priority") in _BASE_PRIORITIES or entry.get("Essential") == "yes"]  # fmt: skip
+    base = list(dict.fromkeys(base))
+    there = resolved(indexes, arch, [(base, False)])
+    for name, size in resolved(indexes, arch, [([*base, *packages], True)]).items():
+        if name not in there:
+            needs.add(name, size, sums.get(name))
+    return needs
+
+
 def plan_packages(ctx: Context, blueprint: str | None) -> list[str]:
     """What the steps of the plan install; raises Problem."""
-    from pxeforge.services import deploys
+    from pxeforge.services import plans
 
-    return deploys.packages_of_plan(ctx, blueprint=blueprint)
+    return plans.packages_of_plan(ctx, blueprint=blueprint)
 
 
 def needs_of_missing(names: Iterable[str]) -> Needs:
@@ -216,7 +240,7 @@ def _sources(cache: PackageCache, image: ImportedImage, parameters: Mapping[str,
         known = ", ".join(cache.names) or "none"
         raise Problem(f"mirror_directory {parameters['mirror_directory']} is no mirror of ours (known: {known})")
     root = found[1] + (found[2] or "").rstrip("/")
-    components = ("main", "restricted", "universe") if image.distribution == "ubuntu" else ("main", "non-free-firmware")
+    components = ("main", "restricted", "universe") if image.distribution == "ubuntu" else _COMPONENTS
     sources = [Source(root, image.suite, components)]
     if parameters.get("updates"):
         sources.append(Source(root, f"{image.suite}-updates", components))

@@ -186,9 +186,9 @@ def _check_given(ctx: Context, session: Session, gives: Gives) -> None:
     if gives.profile:
         profiles.get(session, gives.profile)
     if gives.roles:
-        from pxeforge.services import deploys  # as heavy as the engine, and needed for roles only
+        from pxeforge.services import role_catalogue  # as heavy as the engine, and needed for roles only
 
-        deploys.check_roles(ctx, gives.roles)
+        role_catalogue.check_roles(ctx, gives.roles)
     bad = [tag for tag in gives.tags if not hosts.is_tag(tag)]
     if bad:
         raise Problem(f"{bad[0]!r} is not a tag: use letters, digits and _ . : -")

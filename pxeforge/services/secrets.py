@@ -76,7 +76,8 @@ def rotate(ctx: Context, name: str, *, who: str) -> dict[str, Any]:
         before = row.created_at
         put(session, ctx, name, chance.token_urlsafe(_BYTES))
         record(
-            session, ctx, source="operator", kind="secret_rotated", who=who, message=f"secret {name} made anew by {who}",
+            session, ctx, source="operator", kind="secret_rotated", who=who,
+            message=f"secret {name} made anew by {who}",
             data={"before": {"created_at": before}, "after": {"created_at": ctx.clock()}},
         )  # fmt: skip
         blueprint, tasks = _used_by(session, ctx, name)

@@ -41,6 +41,7 @@ _NEEDS: Final[dict[Need, str]] = {
     "api.list_profiles api.show_profile api.render_profile api.show_image api.list_images api.mirror_status "
     "api.list_roles api.list_blueprints api.make_plan api.list_runs api.show_run api.list_secrets api.list_users "
     "api.show_power api.list_power api.list_rules api.show_rule api.test_rules api.list_racks api.list_conflicts "
+    "api.why_run api.show_health api.show_drift api.show_deployed "
     "api.list_tokens api.audit_log api.who_am_i api.show_user api.follow_events api.openapi metrics",
     Need.OPERATOR: "pages.rack_place pages.rack_set pages.rack_remove pages.rule_save pages.rule_do "
     "pages.host_add pages.hosts_do pages.host_change pages.host_assign pages.host_unassign "
@@ -58,6 +59,7 @@ _NEEDS: Final[dict[Need, str]] = {
     "api.deploy api.verify api.cancel_run api.resume_run",
     Need.ADMIN: "pages.image_remove pages.user_add pages.user_role pages.user_remove "
     "pages.user_logout pages.user_password "
+    "api.rotate_secret "
     "api.remove_image api.reveal_secret api.add_user api.change_user api.set_password api.logout_user "
     "api.remove_user api.set_power api.clear_power api.list_webhooks api.add_webhook api.show_webhook "
     "api.remove_webhook api.test_webhook "

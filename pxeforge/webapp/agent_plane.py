@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from pxeforge.services import agents, deploys
+from pxeforge.services import agents, claims, task_results
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.json_body import json_object
@@ -49,7 +49,7 @@ def create_agent_plane(ctx: Context) -> Flask:
 
     @app.post("/v1/claim")
     def claim() -> Response:
-        task = deploys.claim(ctx, g.host_id)
+        task = claims.claim(ctx, g.host_id)
         return jsonify(task) if task is not None else Response(status=204)
 
     @app.post("/v1/tasks/<task_id>/events")
@@ -57,12 +57,12 @@ def create_agent_plane(ctx: Context) -> Flask:
         body = _body()
         told = body.get("events")
         said = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
-        return jsonify(deploys.renew(ctx, g.host_id, task_id, _fence(body), said))
+        return jsonify(claims.renew(ctx, g.host_id, task_id, _fence(body), said))
 
     @app.post("/v1/tasks/<task_id>/result")
     def result(task_id: str) -> Response:
         body = _body()
-        deploys.finish(ctx, g.host_id, task_id, _fence(body), body)
+        task_results.finish(ctx, g.host_id, task_id, _fence(body), body)
         return jsonify({})
 
     return app

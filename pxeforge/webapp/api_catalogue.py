@@ -6,7 +6,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from flask import Blueprint, g
 
-from pxeforge.services import blueprints, deploys, image_details, images, profiles
+from pxeforge.services import blueprints, image_details, images, profiles, role_catalogue
 from pxeforge.services.context import Context
 from pxeforge.services.package_cache import cache_status
 from pxeforge.webapp.shapes import Says
@@ -148,7 +148,7 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     @told(gives=RoleShown, pages=_BY_NAME, problems=(404,))
     def list_roles() -> Any:
         """Roles that hosts can be given."""
-        return deploys.known_roles(ctx)
+        return role_catalogue.known_roles(ctx)
 
     @api.get("/blueprints")
     @told(gives=BlueprintShown, pages=_BY_NAME, problems=(404,))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from flask import Blueprint, Response, g
 
-from pxeforge.services import answer_lint, deploys, host_csv, hosts, inventory
+from pxeforge.services import answer_lint, host_csv, hosts, inventory, role_catalogue
 from pxeforge.services.context import Context
 from pxeforge.webapp.shapes import Says
 from pxeforge.webapp.told import told
@@ -53,7 +53,7 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     @told(takes=Table, gives=list[TableRow], problems=(404, 409), once=True)
     def import_hosts(body: dict[str, Any]) -> Any:
         """Adds and changes the hosts of a table, every line or none."""
-        known = [role["name"] for role in deploys.known_roles(ctx)]
+        known = [role["name"] for role in role_catalogue.known_roles(ctx)]
         rows = host_csv.read_table(body["csv"].encode())
         return host_csv.import_table(
             ctx, rows, known_roles=known, dry_run=body.get("dry_run", False), who=g.who

@@ -9,7 +9,7 @@ from flask import Blueprint, g
 from pxeforge.domain.boot import LoaderChoice
 from pxeforge.domain.diagnosis import DiagnosisName
 from pxeforge.domain.lifecycle import HostState
-from pxeforge.services import arming, attempts, deploys, events, host_list, hosts, install_ends
+from pxeforge.services import arming, attempts, events, host_list, hosts, install_ends, role_catalogue
 from pxeforge.services.boot_menu import MENU_TIMEOUT_S
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
@@ -211,7 +211,7 @@ def _changing(api: Blueprint, ctx: Context) -> None:
     @told(takes=NewHost, gives=Host, status=201, problems=(404, 409), once=True)
     def add_host(body: dict[str, Any]) -> Any:
         """Adds a host, or vouches for one that was discovered."""
-        deploys.check_roles(ctx, body.get("roles", []))
+        role_catalogue.check_roles(ctx, body.get("roles", []))
         return hosts.add(
             ctx, macs=body["macs"], name=body.get("name"), roles=body.get("roles", []), tags=body.get("tags", []),
             who=g.who,
@@ -259,7 +259,7 @@ def _arming(api: Blueprint, ctx: Context) -> None:
 
 def _roles(api: Blueprint, ctx: Context) -> None:
     def known() -> list[str]:
-        return [role["name"] for role in deploys.known_roles(ctx)]
+        return [role["name"] for role in role_catalogue.known_roles(ctx)]
 
     @api.post("/hosts/assign")
     @told(takes=RolesOfHosts, gives=list[Host], problems=(404, 409), once=True)

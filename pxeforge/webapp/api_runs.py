@@ -6,11 +6,20 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from flask import Blueprint, g
 
-from pxeforge.services import deploys, secrets
+from pxeforge.services import check_results, deployed_roles, deploys, drift, hosts, plans, runs, secrets
 from pxeforge.services.context import Context
 from pxeforge.webapp.paging import Part, first
 from pxeforge.webapp.shapes import Says
 from pxeforge.webapp.told import Pages, told
+
+
+class Loss(TypedDict):
+    """A host that a run succeeded without."""
+
+    host_id: str
+    host_name: str
+    task: str
+    why: str
 
 
 class Run(TypedDict):
@@ -22,8 +31,10 @@ class Run(TypedDict):
     check: bool
     blueprint: str | None
     started_by: str
+    origin: Literal["operator", "timer"]
     created_at: float
     finished_at: float | None
+    losses: Annotated[list[Loss], Says(text="not empty: it succeeded with losses, as the blueprint's tolerance allows")]
     counts: Annotated[dict[str, int], Says(text="tasks by their state")]
 
 
@@ -34,9 +45,13 @@ class RunTask(TypedDict):
     host_name: str
     role: str
     name: str
+    kind: str
     state: str
     started_at: float | None
     finished_at: float | None
+    tries: Annotated[int, Says(text="tries that failed and were not the last")]
+    said: Annotated[str | None, Says(text="by its agent, last")]
+    usual_s: Annotated[float | None, Says(text="how long it takes here, as earlier runs show")]
     result: dict[str, Any]
     waiting_for: str | None
 
@@ -44,7 +59,37 @@ class RunTask(TypedDict):
 class RunInFull(Run):
     """With every task, its result and what it waits for."""
 
+    left_s: Annotated[float | None, Says(text="until its end, if all hosts keep their usual pace")]
     tasks: list[RunTask]
+
+
+class Holder(TypedDict):
+    """A task under way, and who has it."""
+
+    task: str
+    host_id: str
+    host_name: str
+    running_s: float
+    lease_ends_s: float | None
+    said: str | None
+    usual_s: float | None
+    most_s: float | None
+    times: int
+
+
+class Why(TypedDict):
+    """Why a run or a task is not over."""
+
+    run: str
+    task: str | None
+    sentence: str
+    left_s: float | None
+    usual_s: float | None
+    held_by: list[Holder]
+
+
+class WhyAsked(TypedDict):
+    task: NotRequired[Annotated[str, Says(text="id or planned_id of a task; without it: the run as a whole")]]
 
 
 class RunsAsked(TypedDict):
@@ -53,6 +98,7 @@ class RunsAsked(TypedDict):
     kind: NotRequired[Literal["deploy", "verify"]]
     state: NotRequired[Literal["running", "succeeded", "failed", "cancelled"]]
     blueprint: NotRequired[str]
+    origin: NotRequired[Literal["operator", "timer"]]
 
 
 class PlanStep(TypedDict):
@@ -68,7 +114,27 @@ class PlannedTask(TypedDict):
     name: str
     kind: str
     after: list[str]
+    interrupts: Annotated[str, Says(text="whom it cuts off when it changes something: tenants or nobody")]
     steps: list[PlanStep]
+
+
+class PlannedRestart(TypedDict):
+    """A unit that is restarted when one of `when` changed something."""
+
+    host_name: str
+    unit: str
+    task: str
+    when: list[str]
+    interrupts: str
+
+
+class Leftover(TypedDict):
+    """Roles that were deployed on a host which no longer has them."""
+
+    host_id: str
+    host_name: str
+    roles: list[str]
+    removed: Annotated[bool, Says(text="whether this plan removes them")]
 
 
 class Plan(TypedDict):
@@ -78,6 +144,9 @@ class Plan(TypedDict):
     problems: list[str]
     text: str
     dot: str
+    packages: Annotated[dict[str, list[str]], Says(text="by host, what a deploy installs")]
+    restarts: list[PlannedRestart]
+    leftover: list[Leftover]
     tasks: list[PlannedTask]
 
 
@@ -86,6 +155,9 @@ class PlanAsked(TypedDict):
 
     blueprint: NotRequired[str]
     limit: NotRequired[list[str]]
+    remove_unassigned: NotRequired[
+        Annotated[bool, Says(text="take roles from hosts that had them deployed and no longer have them")]
+    ]
 
 
 class Deploy(PlanAsked):
@@ -96,6 +168,7 @@ class Deploy(PlanAsked):
 
 class Verify(TypedDict):
     blueprint: NotRequired[str]
+    limit: NotRequired[list[str]]
     only: NotRequired[Annotated[str, Says(text="only checks with this in their name")]]
 
 
@@ -106,6 +179,76 @@ class Resume(TypedDict):
 class SecretName(TypedDict):
     name: str
     created_at: float
+    age_s: float
+
+
+class SecretRotated(TypedDict):
+    """`tasks` of the last deploy put the new value on their hosts: deploy again (`blueprint`: that of then)."""
+
+    name: str
+    created_at: float
+    blueprint: str | None
+    tasks: list[str]
+
+
+class Check(TypedDict):
+    name: str
+    state: Literal["good", "bad"]
+    since: float
+    checked_at: float
+    level: Annotated[int | None, Says(text="how much it proves, 0 to 6, where the role says so")]
+    message: str
+    run_id: str
+
+
+class RoleHealth(TypedDict):
+    """What the checks of a role last said on a host."""
+
+    host_id: str
+    host_name: str
+    role: str
+    state: Literal["good", "bad"]
+    since: float
+    checked_at: Annotated[float, Says(text="of the check that is longest ago")]
+    checks: list[Check]
+
+
+class HealthAsked(TypedDict):
+    role: NotRequired[str]
+    host: NotRequired[str]
+
+
+class DriftedStep(TypedDict):
+    """A step that would change something, or could not be looked at."""
+
+    host_id: str
+    host_name: str
+    role: str
+    task: str
+    step: str
+    type: str
+    status: Literal["changed", "failed"]
+    message: str
+    diff: str
+
+
+class Drift(TypedDict):
+    """What the last dry run of the timer would have changed."""
+
+    run: str | None
+    at: float | None
+    differs: list[DriftedStep]
+
+
+class Deployed(TypedDict):
+    """A role that a deploy put on a host."""
+
+    host_id: str
+    host_name: str
+    role: str
+    since: float
+    at: Annotated[float, Says(text="when it was last deployed")]
+    run_id: str
 
 
 class SecretValue(TypedDict):
@@ -116,6 +259,7 @@ class SecretValue(TypedDict):
 def add_routes(api: Blueprint, ctx: Context) -> None:
     _starting(api, ctx)
     _run_routes(api, ctx)
+    _standing_routes(api, ctx)
 
     @api.get("/secrets")
     @told(gives=SecretName, pages=Pages(names=("name",)))
@@ -129,13 +273,43 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
         """The clear text, with an entry in the audit log."""
         return secrets.show(ctx, name, who=g.who)
 
+    @api.post("/secrets/<path:name>/rotate")
+    @told(gives=SecretRotated, problems=(404, 409), once=True)
+    def rotate_secret(name: str) -> Any:
+        """A new value; hosts get it with the next deploy."""
+        return secrets.rotate(ctx, name, who=g.who)
+
+
+def _standing_routes(api: Blueprint, ctx: Context) -> None:
+    @api.get("/health")
+    @told(asks=HealthAsked, gives=list[RoleHealth], problems=(404,))
+    def show_health(query: dict[str, Any]) -> Any:
+        """Services by host and role, bad ones first: what `verify` last said, and since when."""
+        host_id = hosts.show(ctx, query["host"])["id"] if "host" in query else None
+        return check_results.show(ctx, host_id=host_id, role=query.get("role"))
+
+    @api.get("/drift")
+    @told(gives=Drift)
+    def show_drift() -> Any:
+        """What differs from the last deploy, as the timer's dry run found it."""
+        return drift.show(ctx)
+
+    @api.get("/deployed")
+    @told(gives=list[Deployed])
+    def show_deployed() -> Any:
+        """What was deployed where and not removed since."""
+        return deployed_roles.show(ctx)
+
 
 def _starting(api: Blueprint, ctx: Context) -> None:
     @api.post("/plan")
     @told(takes=PlanAsked, gives=Plan, problems=(404, 409))
     def make_plan(body: dict[str, Any]) -> Any:
         """What a deploy would do; nothing is changed."""
-        return deploys.plan(ctx, blueprint=body.get("blueprint"), limit=tuple(body.get("limit", [])))
+        return plans.plan(
+            ctx, blueprint=body.get("blueprint"), limit=tuple(body.get("limit", [])),
+            remove_unassigned=body.get("remove_unassigned", False),
+        )  # fmt: skip
 
     @api.post("/deploy")
     @told(takes=Deploy, gives=RunInFull, status=202, problems=(404, 409), once=True)
@@ -143,14 +317,16 @@ def _starting(api: Blueprint, ctx: Context) -> None:
         """Starts a deploy; one run at a time."""
         return deploys.deploy(
             ctx, blueprint=body.get("blueprint"), check=body.get("check", False), limit=tuple(body.get("limit", [])),
-            who=g.who,
+            remove_unassigned=body.get("remove_unassigned", False), who=g.who,
         )  # fmt: skip
 
     @api.post("/verify")
     @told(takes=Verify, gives=RunInFull, status=202, problems=(404, 409), once=True)
     def verify(body: dict[str, Any]) -> Any:
         """Starts the checks: real operations on the hosts."""
-        return deploys.verify(ctx, blueprint=body.get("blueprint"), only=body.get("only"), who=g.who)
+        return deploys.verify(
+            ctx, blueprint=body.get("blueprint"), only=body.get("only"), limit=tuple(body.get("limit", [])), who=g.who
+        )
 
 
 def _run_routes(api: Blueprint, ctx: Context) -> None:
@@ -158,14 +334,20 @@ def _run_routes(api: Blueprint, ctx: Context) -> None:
     @told(asks=RunsAsked, gives=Run, pages=Pages(keys=((float, int), (str,))))
     def list_runs(query: dict[str, Any], part: Part) -> Any:
         """Runs, newest first."""
-        rows = deploys.list_runs(ctx, limit=part.limit + 1, after=part.after, **query)
+        rows = runs.list_runs(ctx, limit=part.limit + 1, after=part.after, **query)
         return first(rows, part.limit, lambda row: (row["created_at"], row["id"]))
 
     @api.get("/runs/<run>")
     @told(gives=RunInFull, problems=(404,))
     def show_run(run: str) -> Any:
         """One run with every task."""
-        return deploys.show_run(ctx, run)
+        return runs.show_run(ctx, run)
+
+    @api.get("/runs/<run>/why")
+    @told(asks=WhyAsked, gives=Why, problems=(404,))
+    def why_run(run: str, query: dict[str, Any]) -> Any:
+        """What it waits for: who holds which lease, what was said last, how long that usually takes."""
+        return runs.why(ctx, run, query.get("task"))
 
     @api.post("/runs/<run>/cancel")
     @told(gives=RunInFull, problems=(404, 409), once=True)

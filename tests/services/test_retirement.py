@@ -11,7 +11,7 @@ from pxeforge.domain.boot import BootRequest
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.render.menus import MenuKind
-from pxeforge.services import agents, arming, deploys, events, hosts, retirement, wire_menus
+from pxeforge.services import agents, arming, deploys, events, hosts, retirement, role_catalogue, wire_menus
 from pxeforge.services.boot_desk import Desk
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, Forbidden, Problem
@@ -51,7 +51,7 @@ def test_its_agent_is_turned_away_until_it_comes_back(ctx: Context, registered: 
 
 @pytest.mark.usefixtures("registered")
 def test_nothing_is_deployed_to_it(ctx: Context) -> None:
-    known = [role["name"] for role in deploys.known_roles(ctx)]
+    known = [role["name"] for role in role_catalogue.known_roles(ctx)]
     hosts.assign(ctx, ["n1"], known[:1], who="ann", known_roles=known)
     retirement.retire(ctx, "n1", who="ann")
     with pytest.raises(Problem, match="n1 has roles but is retired"):

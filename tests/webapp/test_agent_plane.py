@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pxeforge.services import deploys, hosts
+from pxeforge.services import claims, deploys, hosts
 from pxeforge.services.context import Context
 from pxeforge.webapp.agent_plane import create_agent_plane
 from tests.conftest import FACTS, Clock
@@ -105,7 +105,7 @@ def test_events_that_are_no_list_are_passed_over(
 ) -> None:
     hosts.assign(ctx, ["n1"], ["base"], who="test", known_roles=["base"])
     deploys.deploy(ctx, who="test")
-    task = deploys.claim(ctx, registered["host_id"])
+    task = claims.claim(ctx, registered["host_id"])
     assert task is not None
     for said in (None, 5, "x", [5]):
         reply = client.post(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pxeforge.domain.lifecycle import Signal
-from pxeforge.services import arming, deploys, events, hosts, profiles
+from pxeforge.services import arming, claims, events, hosts, plans, profiles, runs, task_results
 from pxeforge.services.context import Context
 from pxeforge.store.tables import AgentCredential, Host
 
@@ -287,16 +287,16 @@ def test_the_plan_shows_tasks_in_order_and_the_hosts_left_out(browser: Browser, 
 
 def test_deploy_starts_a_run_and_shows_it_live(browser: Browser, ctx: Context) -> None:
     host_id = deployable(ctx)
-    digest = deploys.plan(ctx)["digest"]
+    digest = plans.plan(ctx)["digest"]
     started = browser.post("/deploy", {"digest": digest, "check": "no"})
     run_path = started.headers["Location"]
     text = page(browser, run_path)
     assert 'hx-trigger="every 2s"' in text
     assert "running" in text
-    task = deploys.claim(ctx, host_id)
+    task = claims.claim(ctx, host_id)
     assert task is not None
     steps = [{"name": "s", "type": "file", "status": "failed", "output": "<b>no space left</b>", "duration_s": 0.3}]
-    deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "failed", "steps": steps})
+    task_results.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "failed", "steps": steps})
     text = page(browser, run_path)
     assert "&lt;b&gt;no space left&lt;/b&gt;" in text
     assert "will not start" in text
@@ -305,7 +305,7 @@ def test_deploy_starts_a_run_and_shows_it_live(browser: Browser, ctx: Context) -
 
 def test_a_run_can_be_cancelled_and_taken_up_again(browser: Browser, ctx: Context) -> None:
     deployable(ctx)
-    path = browser.post("/deploy", {"digest": deploys.plan(ctx)["digest"], "check": "yes"}).headers["Location"]
+    path = browser.post("/deploy", {"digest": plans.plan(ctx)["digest"], "check": "yes"}).headers["Location"]
     browser.post(f"{path}/cancel")
     cancelled = page(browser, path)
     assert "s-cancelled" in cancelled
@@ -316,21 +316,21 @@ def test_a_run_can_be_cancelled_and_taken_up_again(browser: Browser, ctx: Contex
 
 def test_a_dry_run_is_a_dry_run(browser: Browser, ctx: Context) -> None:
     deployable(ctx)
-    browser.post("/deploy", {"digest": deploys.plan(ctx)["digest"], "check": "yes"})
-    assert [run["check"] for run in deploys.list_runs(ctx)] == [True]
+    browser.post("/deploy", {"digest": plans.plan(ctx)["digest"], "check": "yes"})
+    assert [run["check"] for run in runs.list_runs(ctx)] == [True]
 
 
 def test_a_plan_that_changed_since_it_was_looked_at_is_not_deployed(browser: Browser, ctx: Context) -> None:
     deployable(ctx)
     assert browser.post("/deploy", {"digest": "of yesterday", "check": "no"}).headers["Location"] == "/plan"
     assert "The plan has changed" in page(browser, "/plan")
-    assert deploys.list_runs(ctx) == []
+    assert runs.list_runs(ctx) == []
 
 
 def test_verify_starts_a_run_of_checks(browser: Browser, ctx: Context) -> None:
     deployable(ctx)
     assert browser.post("/verify").headers["Location"].startswith("/runs/")
-    assert deploys.list_runs(ctx)[0]["kind"] == "verify"
+    assert runs.list_runs(ctx)[0]["kind"] == "verify"
 
 
 def test_verify_with_nothing_to_verify_says_why(browser: Browser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pxeforge.services import blueprints, deploys
+from pxeforge.services import blueprints, claims, plans, runs, task_results
 from pxeforge.services.context import Context
 
 from .conftest import Browser
@@ -27,13 +27,13 @@ def two(ctx: Context) -> list[str]:
 def work(ctx: Context, ids: list[str], *, fail: str = "") -> None:
     """What the agents would do until nothing is left; the task of this name fails."""
     while True:
-        claimed = [(host_id, task) for host_id in ids if (task := deploys.claim(ctx, host_id)) is not None]
+        claimed = [(host_id, task) for host_id in ids if (task := claims.claim(ctx, host_id)) is not None]
         if not claimed:
             return
         for host_id, task in claimed:
             status = "failed" if fail and fail in task["title"] else "changed"
             steps = [{"name": "s", "type": "file", "status": status, "output": "no space left", "duration_s": 0.1}]
-            deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": status, "steps": steps})
+            task_results.finish(ctx, host_id, task["task_id"], task["fence"], {"status": status, "steps": steps})
 
 
 def write_blueprint(ctx: Context, name: str, text: str) -> Path:
@@ -62,7 +62,7 @@ def test_the_plan_of_one_host_deploys_to_that_host_only(browser: Browser, ctx: C
     digest = re.search(r'name="digest" value="(\w+)"', text)
     assert digest
     browser.post("/deploy", {"digest": digest[1], "check": "yes", "limit": two[1]})
-    run = deploys.show_run(ctx, deploys.list_runs(ctx)[0]["id"])
+    run = runs.show_run(ctx, runs.list_runs(ctx)[0]["id"])
     assert {task["host_name"] for task in run["tasks"]} == {"db-02"}
 
 
@@ -70,16 +70,16 @@ def test_the_plan_of_one_host_deploys_to_that_host_only(browser: Browser, ctx: C
 
 
 def start(browser: Browser, ctx: Context) -> str:
-    return browser.post("/deploy", {"digest": deploys.plan(ctx)["digest"], "check": "no"}).headers["Location"]
+    return browser.post("/deploy", {"digest": plans.plan(ctx)["digest"], "check": "no"}).headers["Location"]
 
 
 def test_the_matrix_tells_every_task_of_every_host(browser: Browser, ctx: Context, two: list[str]) -> None:
     path = start(browser, ctx)
-    task = deploys.claim(ctx, two[0])
+    task = claims.claim(ctx, two[0])
     assert task is not None
     text = page(browser, path)
     cells = re.findall(r'<a class="cell s-(\w+)" href="#task-\w+"', text)
-    run = deploys.show_run(ctx, path.rpartition("/")[2])
+    run = runs.show_run(ctx, path.rpartition("/")[2])
     assert sorted(cells) == sorted(task["state"] for task in run["tasks"])
     assert cells.count("running") == 1
     assert "waits for" in text
@@ -91,20 +91,20 @@ def test_one_failed_task_is_done_again_with_what_waits_for_it(browser: Browser, 
     work(ctx, two, fail="configure")
     text = page(browser, path)
     assert "no space left" in text
-    run = deploys.show_run(ctx, path.rpartition("/")[2])
+    run = runs.show_run(ctx, path.rpartition("/")[2])
     failed = next(task for task in run["tasks"] if task["state"] == "failed")
     assert f'name="task" value="{failed["id"]}"' in text
     browser.post(f"{path}/resume", {"task": failed["id"]})
     states = {
-        task["name"]: task["state"] for task in deploys.show_run(ctx, run["id"])["tasks"] if task["host_id"] == two[0]
+        task["name"]: task["state"] for task in runs.show_run(ctx, run["id"])["tasks"] if task["host_id"] == two[0]
     }
     assert states["configure"] == states["service-user"] == "pending"
     assert states["install"] == "changed"
     work(ctx, two)
-    assert deploys.show_run(ctx, run["id"])["state"] == "succeeded"
+    assert runs.show_run(ctx, run["id"])["state"] == "succeeded"
     done = next(task for task in run["tasks"] if task["name"] == "names" and task["host_id"] == two[1])
     browser.post(f"{path}/resume", {"task": done["id"]})
-    again = deploys.show_run(ctx, run["id"])
+    again = runs.show_run(ctx, run["id"])
     assert again["state"] == "running"
     assert "pending" not in {task["state"] for task in again["tasks"] if task["host_id"] == two[0]}
 
@@ -114,7 +114,7 @@ def test_a_task_that_is_not_of_the_run_is_refused(browser: Browser, ctx: Context
     work(ctx, two)
     browser.post(f"{path}/resume", {"task": "nonsense"})
     assert "has no task &#39;nonsense&#39;" in page(browser, path)
-    assert deploys.list_runs(ctx)[0]["state"] == "succeeded"
+    assert runs.list_runs(ctx)[0]["state"] == "succeeded"
 
 
 def test_older_runs_are_on_the_next_page(
@@ -152,7 +152,31 @@ def test_a_blueprint_shows_its_hosts_networks_and_plan(browser: Browser, ctx: Co
     assert digest
     form = {"digest": digest[1], "check": "yes", "blueprint": "single-database"}
     browser.post("/deploy", form)
-    assert deploys.list_runs(ctx)[0]["blueprint"] == "single-database"
+    assert runs.list_runs(ctx)[0]["blueprint"] == "single-database"
+
+
+LAID = """\
+name: laid
+summary: s
+extends: single-database
+release: debian-12-zed
+networks:
+  api: {cidr: 192.0.2.0/24, vlan: 7, gateway: 192.0.2.254, purposes: [api, storage]}
+vips:
+  cloud: {address: 192.0.2.250, network: api, roles: [mariadb]}
+tolerance: {mariadb: 10%}
+hosts:
+  - {count: 1, roles: [mariadb], zone: az1, nics: {provider: eth7}, disks: {data: {min_gb: 5}}}
+"""
+
+
+def test_a_blueprint_tells_its_networks_vips_places_and_losses(browser: Browser, ctx: Context, two: list[str]) -> None:
+    write_blueprint(ctx, "laid", LAID)
+    text = page(browser, "/blueprints/laid")
+    for said in ("192.0.2.0/24", "VLAN 7", "gateway 192.0.2.254", "for api, storage", "192.0.2.250", "debian-12-zed"):
+        assert said in text, said
+    for said in ("zone az1", "eth7", "5 GB or more", "10 %"):
+        assert said in text, said
 
 
 @pytest.mark.parametrize(

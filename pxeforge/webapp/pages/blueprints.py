@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import blueprints, deploys
+from pxeforge.services import blueprints, plans
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.pages.topology import picture_of
@@ -23,7 +23,7 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         plan, problem = None, ""
         if not found["findings"]:
             try:
-                plan = deploys.plan(ctx, blueprint=name)
+                plan = plans.plan(ctx, blueprint=name)
             except Problem as refused:
                 problem = str(refused)
         own = [one for one in found["findings"] if one["file"] == found["file"]]

@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import deploys, events, host_list, hosts, images, overview, profiles
+from pxeforge.services import check_results, drift, events, host_list, hosts, images, overview, profiles, runs
 from pxeforge.services.attention import Attention
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
@@ -33,9 +33,19 @@ def add_routes(pages: Blueprint, ctx: Context, readiness: Readiness, attention: 
             boots=overview.under_way(ctx, limit=_BOOTS), runs=overview.runs(ctx, limit=_RUNS), events=newest,
             labels=hosts.labels(ctx, {event["host_id"] for event in newest if event["host_id"]}),
             attention=attention.all()[:_ATTENTION], waiting=len(attention.all()),
-            room=overview.room(ctx), first_steps=_first_steps(ctx, counts),
+            bad_services=[one for one in check_results.show(ctx) if one["state"] == check_results.BAD][:_ATTENTION],
+            drifted=_drifted(ctx), room=overview.room(ctx), first_steps=_first_steps(ctx, counts),
             addresses=ctx.addresses,
         )  # fmt: skip
+
+
+def _drifted(ctx: Context) -> dict[str, Any] | None:
+    """How much the last dry run of the timer found, if anything."""
+    found = drift.show(ctx)
+    if not found["differs"]:
+        return None
+    hosts_of = {one["host_id"] for one in found["differs"]}
+    return {"run": found["run"], "at": found["at"], "steps": len(found["differs"]), "hosts": len(hosts_of)}
 
 
 def _first_steps(ctx: Context, counts: dict[str, int]) -> list[dict[str, Any]]:
@@ -54,6 +64,6 @@ def _first_steps(ctx: Context, counts: dict[str, int]) -> list[dict[str, Any]]:
 
 def _any_run(ctx: Context) -> bool:
     try:
-        return bool(deploys.list_runs(ctx))
+        return bool(runs.list_runs(ctx))
     except Problem:
         return False

@@ -9,7 +9,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, send_
 from flask.typing import ResponseReturnValue
 
 from pxeforge.domain.lifecycle import NEXT, HostState, Signal
-from pxeforge.services import arming, attempts, deploys, host_overview, hosts, installer_log, power, profiles
+from pxeforge.services import arming, attempts, host_overview, hosts, installer_log, power, profiles, role_catalogue
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.pages import fresh
@@ -42,7 +42,8 @@ def _look_routes(pages: Blueprint, ctx: Context) -> None:
         )
         return render_template(
             "host.html", host=host, hardware=hardware(host["facts"]), nics=nics(host["nics"], host["facts"]), seen=seen,
-            diagnosis=about["diagnosis"], conflicts=about["conflicts"], charts=charts(about["stages"], ctx.clock()),
+            diagnosis=about["diagnosis"], conflicts=about["conflicts"],
+            services=about["services"], gone=about["gone"], charts=charts(about["stages"], ctx.clock()),
             log=installer_log.piece(ctx, host["id"]), **_events(ctx, host["id"]),
             can={signal.value: (HostState(host["state"]), signal) in NEXT for signal in Signal},
             profiles=profiles.list_profiles(ctx), roles=role_choice(ctx),
@@ -118,13 +119,13 @@ def _armed_for(host: dict[str, Any], earlier: list[dict[str, Any]]) -> str:
 
 
 def role_names(ctx: Context) -> list[str]:
-    return [role["name"] for role in deploys.known_roles(ctx)]
+    return [role["name"] for role in role_catalogue.known_roles(ctx)]
 
 
 def role_choice(ctx: Context) -> list[dict[str, Any]]:
     """The roles to choose from; none while a role's file is broken (the roles page and the plan say what is wrong)."""
     try:
-        return deploys.known_roles(ctx)
+        return role_catalogue.known_roles(ctx)
     except Problem:
         return []
 

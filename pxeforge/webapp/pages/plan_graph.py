@@ -80,7 +80,7 @@ class _Node:
 
 
 def graph_of(tasks: Sequence[Mapping[str, Any]], *, by_task: bool | None = None) -> Graph:
-    """`tasks` as deploys.plan gives them: id, host_name, role, name, kind, after; and with `state` those of a run.
+    """`tasks` as plans.plan gives them: id, host_name, role, name, kind, after; and with `state` those of a run.
 
     `by_task`: one box for a task of whatever hosts; None: where there are many.
     """

@@ -9,7 +9,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from pxeforge.engine.roles import Role
-from pxeforge.services import assignments, deploys
+from pxeforge.services import assignments, role_catalogue
 from pxeforge.services import host_list as listing
 from pxeforge.services.assignments import Change, Draft, Remark
 from pxeforge.services.context import Context
@@ -49,7 +49,7 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
 
 
 def _page(ctx: Context, draft: Draft, told: str = "") -> str:
-    known = deploys.roles_at_hand(ctx)
+    known = role_catalogue.roles_at_hand(ctx)
     q, only, page = request.values.get("q", "").strip(), request.values.get("only", ""), _number("page")
     wanted = listing.Wanted(text=q, role={"": None, "-": ""}.get(only, only))
     found = listing.page(ctx, wanted, limit=_SIZE, offset=(page - 1) * _SIZE, facts=True)
@@ -110,7 +110,7 @@ def _wish(ctx: Context, draft: Draft, do: str) -> Draft:
     if not chosen:
         raise Problem("choose at least one host first: tick it, or drag it onto the role")
     if verb == "give":
-        deploys.check_roles(ctx, [role])
+        role_catalogue.check_roles(ctx, [role])
     present = listing.roles_of(ctx, chosen)
     more = [Change(one, role, verb == "give") for one in chosen if one in present]
     wished = draft.with_changes(more, {**present, **{one: sorted(roles) for one, roles in draft.seen.items()}})

@@ -10,7 +10,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from pxeforge.domain.host_rules import CRITERIA, FIELDS
-from pxeforge.services import deploys, profiles, rules
+from pxeforge.services import profiles, role_catalogue, rules
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.pages.hosts import words
@@ -79,7 +79,7 @@ def _page(
 
 def _roles(ctx: Context) -> list[str]:
     try:
-        return [role["name"] for role in deploys.known_roles(ctx)]
+        return [role["name"] for role in role_catalogue.known_roles(ctx)]
     except Problem:
         return []
 

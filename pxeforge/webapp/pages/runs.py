@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import blueprints, deploys
+from pxeforge.services import blueprints, deploys, plans, runs
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.pages.plan_graph import Graph, graph_of
@@ -28,7 +28,7 @@ def _plan_routes(pages: Blueprint, ctx: Context) -> None:
     def plan() -> ResponseReturnValue:
         """Of the roles that hosts were given, or of a `blueprint`; with `limit` only of these hosts."""
         asked = _asked(request.args)
-        found = deploys.plan(ctx, blueprint=asked["blueprint"], limit=asked["limit"])
+        found = plans.plan(ctx, **asked)
         labels = {task["id"]: f"{task['host_name']}: {task['role']} {task['name']}" for task in found["tasks"]}
         return render_template(
             "plan.html", plan=found, groups=_by_host(found["tasks"]), labels=labels, asked=asked,
@@ -38,8 +38,8 @@ def _plan_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.post("/deploy")
     def deploy() -> ResponseReturnValue:
         asked = _asked(request.form)
-        g.back = url_for("pages.plan", **asked)
-        digest = str(deploys.plan(ctx, blueprint=asked["blueprint"])["digest"])
+        g.back = _plan_address(asked)
+        digest = str(plans.plan(ctx, **asked)["digest"])
         if request.form.get("digest") != digest:
             flash("The plan has changed since you looked at it: here is the new one.", "error")
             return redirect(g.back, 303)
@@ -48,7 +48,7 @@ def _plan_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.post("/verify")
     def verify() -> ResponseReturnValue:
         asked = _asked(request.form)
-        g.back = url_for("pages.plan", **asked)
+        g.back = _plan_address(asked)
         return _to_run(deploys.verify(ctx, blueprint=asked["blueprint"], who=g.who))
 
 
@@ -56,7 +56,7 @@ def _run_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.get("/runs")
     def run_list() -> ResponseReturnValue:
         after = _place(request.args.get("after", ""))
-        found = deploys.list_runs(ctx, limit=_RUNS_SHOWN + 1, after=after)
+        found = runs.list_runs(ctx, limit=_RUNS_SHOWN + 1, after=after)
         last = found[_RUNS_SHOWN - 1] if len(found) > _RUNS_SHOWN else None
         older = url_for("pages.run_list", after=f"{last['created_at']!r}-{last['id']}") if last else None
         shown = [
@@ -66,8 +66,8 @@ def _run_routes(pages: Blueprint, ctx: Context) -> None:
 
     @pages.get("/runs/<run_id>")
     def run_page(run_id: str) -> ResponseReturnValue:
-        run = deploys.show_run(ctx, run_id)
-        after = deploys.plan_of(ctx, run["id"])
+        run = runs.show_run(ctx, run_id)
+        after = runs.plan_of(ctx, run["id"])
         return render_template(
             "run.html", run=run, groups=_by_host(run["tasks"]), bar=_bar(run["counts"]), matrix=_matrix(run["tasks"]),
             total=len(run["tasks"]), over=sum(task["finished_at"] is not None for task in run["tasks"]),
@@ -89,8 +89,15 @@ def _run_routes(pages: Blueprint, ctx: Context) -> None:
 
 
 def _asked(form: Any) -> dict[str, Any]:
-    """Of which blueprint and of which hosts, for deploys.plan and deploys.deploy."""
-    return {"blueprint": form.get("blueprint") or None, "limit": tuple(one for one in form.getlist("limit") if one)}
+    """Of which blueprint and of which hosts, for plans.plan and deploys.deploy."""
+    return {
+        "blueprint": form.get("blueprint") or None, "limit": tuple(one for one in form.getlist("limit") if one),
+        "remove_unassigned": form.get("remove_unassigned") == "yes",
+    }  # fmt: skip
+
+
+def _plan_address(asked: dict[str, Any]) -> str:
+    return url_for("pages.plan", **{**asked, "remove_unassigned": "yes" if asked["remove_unassigned"] else None})
 
 
 def _blueprint_names(ctx: Context) -> list[str]:

@@ -1,0 +1,156 @@
+"""Plans: what a deploy would do, compiled from roles, hosts and a blueprint, as data, text and graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pxeforge.domain.lifecycle import HostState
+from pxeforge.engine.plan import Plan, PlanHost, PlanProblem, PlanServer, compile_plan, role_order
+from pxeforge.engine.plan_views import plan_dot, plan_packages, plan_restarts, plan_text, predecessors
+from pxeforge.engine.planned_task import PlannedTask
+from pxeforge.engine.roles import Role
+from pxeforge.services import blueprints, deployed_roles, hosts
+from pxeforge.services.context import Context
+from pxeforge.services.problems import Problem
+from pxeforge.services.role_catalogue import roles_at_hand
+from pxeforge.store.tables import AgentCredential, Assignment, Host
+
+_NOTHING: Final[Mapping[str, Sequence[str]]] = {}
+_DEPLOYABLE: Final = {  # and it must have an agent
+    state.value
+    for state in (HostState.KNOWN, HostState.REGISTERED, HostState.CONFIGURING, HostState.READY, HostState.FAILED)
+}
+
+
+def plan(
+    ctx: Context, *, blueprint: str | None = None, limit: Sequence[str] = (),
+    assigned: Mapping[str, Sequence[str]] | None = None, remove_unassigned: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """What a deploy would do, as data, text and graph; nothing is changed.
+
+    `assigned`: as if these hosts (by id) had these roles, instead of those that they have. `remove_unassigned`: also
+    takes roles from hosts that had them deployed and no longer have them; what could be taken is told in any case.
+    """
+    with ctx.database.read() as session:
+        wish = Wish(blueprint, assigned or _NOTHING, remove_unassigned)
+        compiled, problems, leftover = compiled_plan(ctx, session, wish)
+        chosen = limited(session, limit)
+        names = {host.id: host.name or host.id for host in session.scalars(select(Host).where(Host.id.in_(leftover)))}
+    shown = compiled.only(lambda task: not chosen or task.host_id in chosen)
+    before = predecessors(shown)
+    return {
+        "digest": compiled.digest,
+        "problems": problems,
+        "text": plan_text(shown),
+        "dot": plan_dot(shown),
+        "packages": plan_packages(shown),
+        "restarts": [
+            {"host_name": one.host, "unit": one.unit, "task": one.task, "when": list(one.when),
+             "interrupts": one.interrupts}
+            for one in plan_restarts(shown)
+        ],
+        "leftover": [
+            {"host_id": host_id, "host_name": names[host_id], "roles": roles, "removed": remove_unassigned}
+            for host_id, roles in leftover.items()
+            if not chosen or host_id in chosen
+        ],
+        "tasks": [
+            {
+                "id": task.id, "host_id": task.host_id, "host_name": task.host_name, "role": task.role,
+                "name": task.name, "kind": task.kind, "after": before[task.id],
+                "interrupts": task.interrupts,
+                "steps": [{"name": step["name"], "type": step["type"]} for step in task.steps],
+            }
+            for task in shown.tasks
+        ],
+    }  # fmt: skip
+
+
+def packages_of_plan(ctx: Context, *, blueprint: str | None = None) -> list[str]:
+    """The names of the packages that a deploy would install, each once; raises Problem."""
+    with ctx.database.read() as session:
+        compiled, _, _ = compiled_plan(ctx, session, Wish(blueprint))
+    return packages_in(task for task in compiled.tasks if task.kind == "deploy")
+
+
+def packages_in(tasks: Iterable[PlannedTask]) -> list[str]:
+    """The names of the packages that these tasks install, each once."""
+    steps = [step for task in tasks for step in task.steps if step["type"] == "packages"]
+    params = [step["params"] for step in steps if step["params"].get("state", "present") == "present"]
+    return list(dict.fromkeys(name for each in params for name in each["names"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a plan is asked for: see `plan`."""
+
+    blueprint: str | None = None
+    assigned: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    remove_unassigned: bool = False
+
+
+def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, list[str], dict[str, list[str]]]:
+    """The plan for every host that can take part, a sentence for each that cannot, and the roles (by host id) that are
+    on hosts which no longer have them. Raises Problem.
+    """
+    roles = roles_at_hand(ctx)
+    deployed = deployed_roles.by_host(session)
+    query = select(Host).order_by(Host.name, Host.id)
+    if wish.blueprint is None:  # facts of hosts are large: only those that count
+        some = Host.id.in_(select(Assignment.host_id)) | Host.id.in_(wish.assigned) | Host.id.in_(deployed)
+        query = query.where(some)
+    rows = session.scalars(query).all()
+    wanted = blueprints.wanted(ctx, wish.blueprint, rows, roles)
+    with_agent = set(session.scalars(select(AgentCredential.host_id)))
+    problems, members, leftover = [], [], {}
+    for host in rows:
+        names, variables = wanted.per_host.get(host.id, ((), {}))
+        names = tuple(wish.assigned.get(host.id, names))
+        gone = _no_longer_wanted(deployed.get(host.id, ()), names, roles)
+        if gone:
+            leftover[host.id] = gone
+        if not names and not (gone and wish.remove_unassigned):
+            continue
+        if host.state not in _DEPLOYABLE or host.id not in with_agent or not host.address:
+            problems.append(
+                f"{host.name or host.id} has roles but is {host.state}: it is left out until it is registered"
+            )
+            continue
+        members.append(
+            PlanHost(
+                host_id=host.id, name=host.name or host.id, roles=names, addresses=(host.address,),
+                facts=host.facts, variables=variables, server=_server(ctx.towards(host.address)),
+                removes=tuple(gone) if wish.remove_unassigned else (),
+            )
+        )  # fmt: skip
+    try:
+        compiled = compile_plan(
+            members, roles, server=_server(ctx), variables=wanted.variables, releases=wanted.releases,
+            layout=wanted.layout,
+        )  # fmt: skip
+    except PlanProblem as problem:
+        raise Problem(str(problem)) from problem
+    return compiled, problems, leftover
+
+
+def _no_longer_wanted(deployed: Sequence[str], names: Sequence[str], roles: Mapping[str, Role]) -> list[str]:
+    """What is on the host and neither wanted there nor needed by what is."""
+    try:
+        kept = set(role_order(names, roles))
+    except PlanProblem:  # the compiler says so better
+        kept = set(names)
+    return [role for role in deployed if role not in kept]
+
+
+def _server(ctx: Context) -> PlanServer:
+    return PlanServer(address=ctx.addresses.boot_address, boot_url=ctx.addresses.boot_url)
+
+
+def limited(session: Session, limit: Sequence[str]) -> set[str]:
+    """The ids of hosts that were named; raises NotFound."""
+    return {hosts.find(session, text).id for text in limit}

@@ -1,0 +1,93 @@
+"""Runs that start by themselves: the checks of all roles, and dry runs that tell what drifted from the last deploy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Literal
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from pxeforge.domain.lifecycle import HostState
+from pxeforge.services.context import Context
+from pxeforge.services.deploys import TIMER, Start, start
+from pxeforge.services.problems import Problem
+from pxeforge.store.tables import AgentCredential, Host, Run, RunTask
+
+What = Literal["verify", "drift"]
+_LIVE_S: Final = 60.0  # only hosts whose agent was heard of lately: the others have a diagnosis of their own
+_KEPT: Final = 20  # runs of each kind
+_WHO: Final = "timer"
+
+
+def tick(ctx: Context) -> str | None:
+    """Starts what is most overdue, if nothing is running; the id of the run."""
+    every_s: dict[What, float] = {"verify": ctx.verify_every_s, "drift": ctx.drift_every_s}
+    late = {what: _late(ctx, what, seconds) for what, seconds in every_s.items() if seconds > 0}
+    due = [what for what, how in late.items() if how >= 1.0]
+    if not due or _is_busy(ctx):
+        return None
+    return _start(ctx, max(due, key=lambda what: late[what]))
+
+
+def _late(ctx: Context, what: What, every_s: float) -> float:
+    """How many times its interval has gone by since the last one began."""
+    with ctx.database.read() as session:
+        last = session.scalar(select(func.max(Run.created_at)).where(*_of(what)))
+    return math.inf if last is None else (ctx.clock() - last) / every_s
+
+
+def _is_busy(ctx: Context) -> bool:
+    with ctx.database.read() as session:
+        return session.scalars(select(Run.id).where(Run.state == "running").limit(1)).first() is not None
+
+
+def _of(what: What) -> tuple[Any, ...]:
+    return (Run.origin == TIMER, Run.kind == ("verify" if what == "verify" else "deploy"))
+
+
+def _start(ctx: Context, what: What) -> str | None:
+    with ctx.database.read() as session:
+        blueprint = _last_blueprint(session)
+        hosts = _live_hosts(session, ctx.clock())
+    if not hosts:
+        return None
+    kind = "verify" if what == "verify" else "deploy"
+    asked = Start(kind=kind, who=_WHO, blueprint=blueprint, check=what == "drift", limit=hosts, origin=TIMER)
+    try:
+        return str(start(ctx, asked)["id"])
+    except Problem:  # no role of these hosts has a check, a role's file is broken: operators hear it when they deploy
+        return None
+
+
+def _last_blueprint(session: Session) -> str | None:
+    """That of the last real deploy: what it made is what is looked at."""
+    real = select(Run.blueprint).where(Run.kind == "deploy", Run.check.is_(False)).order_by(Run.created_at.desc())
+    return session.scalars(real.limit(1)).first()
+
+
+def _live_hosts(session: Session, now: float) -> list[str]:
+    query = (
+        select(Host.id).join(AgentCredential, AgentCredential.host_id == Host.id)
+        .where(Host.state == HostState.READY.value, AgentCredential.seen_at > now - _LIVE_S)
+    )  # fmt: skip
+    return list(session.scalars(query))
+
+
+def tidy(ctx: Context) -> None:
+    """Keeps the newest runs of the timer; those of operators stay."""
+    whats: tuple[What, ...] = ("verify", "drift")
+    for what in whats:
+        of_these = _of(what)
+        with ctx.database.read() as session:
+            newest = select(Run.id).where(*of_these).order_by(Run.created_at.desc()).limit(_KEPT)
+            kept = set(session.scalars(newest))
+            gone = [
+                one
+                for one in session.scalars(select(Run.id).where(*of_these, Run.state != "running"))
+                if one not in kept
+            ]
+        if gone:
+            with ctx.database.write() as session:
+                session.execute(delete(RunTask).where(RunTask.run_id.in_(gone)))
+                session.execute(delete(Run).where(Run.id.in_(gone)))
