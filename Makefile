@@ -32,7 +32,7 @@ test: check
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 e2e: setup
-	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rs --timeout=4500 --numprocesses 2 --dist loadfile --durations 20 tests/e2e
+	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rs --timeout=4500 --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/e2e
 
 lab: setup
 	$(BIN)/pxeforge lab show --dir $(DIR)

@@ -28,9 +28,20 @@ class Changes:
         if isinstance(loaded, dict) and set(loaded) == set(self._data):
             self._data = loaded
 
-    def mark(self, step_id: str) -> None:
+    def mark(self, step_id: str) -> int | None:
+        """Returns the mark it had, for `put_back`."""
+        former: int | None = self._data["changed"].get(step_id)
         self._data["serial"] += 1
         self._data["changed"][step_id] = self._data["serial"]
+        self._save()
+        return former
+
+    def put_back(self, step_id: str, former: int | None) -> None:
+        """Nothing was changed after all."""
+        if former is None:
+            self._data["changed"].pop(step_id, None)
+        else:
+            self._data["changed"][step_id] = former
         self._save()
 
     def unseen(self, references: Iterable[str], unit_step_id: str) -> list[str]:

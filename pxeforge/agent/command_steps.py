@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import socket
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from pxeforge.agent.execution import Ran, StepFailed
@@ -109,7 +112,7 @@ class ProbeStep(Step):
     type = "probe"
     parameters = frozenset(
         {
-            *("argv", "shell", "sql", "host", "port", "user", "password", "database"),
+            *("argv", "shell", "script", "input", "sql", "host", "port", "user", "password", "database"),
             *("expect", "expect_match", "timeout_s", "deadline_s", "interval_s"),
         }
     )
@@ -121,7 +124,7 @@ class ProbeStep(Step):
         while True:
             problem, output = self._attempt()
             if not problem:
-                return Finding(False, True)
+                return Finding(False, True, _last_line(output) if self.params.get("script") else "")
             if time.monotonic() >= end:
                 raise StepFailed(problem, output)
             self.execution.pause(float(self.params.get("interval_s", 1)))
@@ -133,17 +136,22 @@ class ProbeStep(Step):
         except StepFailed as failure:
             return str(failure), failure.output
         if ran.code != 0:
-            return f"the operation ended with exit code {ran.code}", ran.output
+            said = _last_line(ran.output) if self.params.get("script") else ""
+            return said or f"the operation ended with exit code {ran.code}", ran.output
         answer = ran.stdout.strip()
         expected = self.params.get("expect")
         if expected is not None:
             fits = answer == self.execution.redact(str(expected)).replace(_NONCE, nonce).strip()
+        elif self.params.get("expect_match") is None:  # a script judges by itself
+            fits = True
         else:
             fits = re.search(str(self.params["expect_match"]).replace(_NONCE, nonce), answer) is not None
         return ("" if fits else "the operation gives another answer than expected"), ran.output
 
     def _operate(self, nonce: str) -> Ran:
         timeout_s = float(self.params.get("timeout_s", 30))
+        if self.params.get("script"):
+            return self._run_script(nonce, timeout_s)
         scripts = self.params.get("sql")
         if not scripts:
             argv = [part.replace(_NONCE, nonce) for part in _argv(self.params)]
@@ -155,3 +163,16 @@ class ProbeStep(Step):
             if ran.code != 0:
                 return Ran(ran.code, printed, ran.stderr)
         return Ran(0, printed, "")
+
+    def _run_script(self, nonce: str, timeout_s: float) -> Ran:
+        """Its input goes by standard input: what is in there may be secret."""
+        given = json.dumps(self.params.get("input") or {}).replace(_NONCE, nonce)
+        with tempfile.TemporaryDirectory(prefix="pxeforge-probe-") as folder:
+            file = Path(folder) / "probe.py"
+            file.write_text(str(self.params["script"]), encoding="utf-8")
+            return self.execution.run(["python3", str(file)], stdin=given, timeout_s=timeout_s)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else ""

@@ -32,6 +32,10 @@ class Interrupted(Exception):
     """The task was cancelled, its time is over or its lease is lost; the message says which."""
 
 
+class Rebooting(Exception):
+    """The host goes down for a reboot that a step asked for; the task goes on after it. The message says why."""
+
+
 @dataclass(frozen=True)
 class Ran:
     """A finished command: exit code and what it printed (the last MiB of each stream)."""
@@ -77,6 +81,17 @@ class Execution:
         self._process: subprocess.Popen[bytes] | None = None
         self._printing: IO[bytes] | None = None
         self._lock = threading.Lock()
+
+    def calm(self, timeout_s: float = 300.0) -> Execution:
+        """The same surroundings, without the end of this task: for what must be put right whatever happens."""
+        return Execution(
+            root=self.root,
+            timeout_s=timeout_s,
+            check_only=self.check_only,
+            secrets=self._secrets,
+            path_env=self._path_env,
+            state_folder=self.state_folder,
+        )
 
     def path(self, absolute: str) -> Path:
         """The place of a host's path below the root folder."""

@@ -163,7 +163,7 @@ def _disks(sys: Path, dev: Path, mounts: list[dict[str, str]]) -> list[dict[str,
             {
                 "name": folder.name,
                 "size_bytes": int(sectors) * 512,  # always 512-byte units, whatever the disk's sectors are
-                "serial": _serial(folder),
+                "serial": disk_serial(folder),
                 "model": _read(folder / "device/model").strip(),
                 "rotational": _read(folder / "queue/rotational").strip() == "1",
                 "by_path": by_path.get(folder.name, ""),
@@ -174,7 +174,7 @@ def _disks(sys: Path, dev: Path, mounts: list[dict[str, str]]) -> list[dict[str,
     return disks
 
 
-def _serial(folder: Path) -> str:
+def disk_serial(folder: Path) -> str:
     """NVMe and virtio tell it as text, SCSI and SATA disks in page 0x80 of their vital product data (SPC)."""
     told = _read(folder / "device/serial").strip() or _read(folder / "serial").strip()
     if told:

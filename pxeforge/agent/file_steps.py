@@ -279,7 +279,7 @@ class SysctlStep(_TextStep):
         return f"/etc/sysctl.d/{self.params['name']}.conf"
 
     def target(self, text: str | None) -> str | None:  # noqa: ARG002
-        return "".join(f"{key} = {value}\n" for key, value in self.params["settings"].items())
+        return "".join(f"{key} = {value}\n" for key, value in self.params["settings"].items()) or None
 
     def check(self) -> Finding:
         file = super().check()

@@ -13,12 +13,13 @@ from typing import Any
 from pxeforge.agent import AGENT_VERSION
 from pxeforge.agent.changes import Changes
 from pxeforge.agent.checkpoint import Checkpoint
-from pxeforge.agent.execution import Execution, Interrupted
+from pxeforge.agent.execution import Execution, Interrupted, Rebooting
 from pxeforge.agent.task import fill_secrets, run_step, status_of
 from pxeforge.agent.transport import AgentPlane, Reply, Unreachable, WrongCertificate
 
 _CLAIM_WAIT_S = 25.0
 _LONGEST_PAUSE_S = 60.0
+_GOES_DOWN_S = 300.0  # services may take their time to stop
 _MOST_STARTS = 4  # a task that kills the agent each time must not do so for ever
 _STALE = 409
 
@@ -157,6 +158,12 @@ class Agent:
                 if lease.lost:
                     return False
                 result = _not_run(claim, len(results), str(interruption), round(time.monotonic() - began, 3))
+            except Rebooting as rebooting:
+                lease.tell(name, "running", f"the host reboots: {rebooting}")
+                self._checkpoint.save(claim, results, 0)  # an ordered reboot is no crash: it does not count as a start
+                if self._stop.wait(_GOES_DOWN_S):
+                    return False
+                result = _not_run(claim, len(results), f"the host did not go down within {_GOES_DOWN_S:g} s")
             results.append(result)
             self._checkpoint.save(claim, results, starts)
             lease.tell(name, result["status"], result["message"])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pxeforge.agent.execution import Ran, StepFailed
+from pxeforge.agent.start_guard import is_left, nothing_starts, take_back
 from pxeforge.agent.step import Finding, Step
 
 _ENVIRONMENT = {
@@ -34,14 +35,17 @@ class PackagesStep(Step):
     """Packages installed or absent; repairs what an interrupted dpkg left."""
 
     type = "packages"
-    parameters = frozenset({"names", "state", "recommends", "max_age_s"})
+    parameters = frozenset({"names", "state", "recommends", "max_age_s", "start"})
 
     def check(self) -> Finding:
         installed = self._installed()
         absent = self.params.get("state", "present") == "absent"
         wrong = [name for name in self.params["names"] if (name in installed) == absent]
         verb = "installed" if absent else "not installed"
-        return Finding(bool(wrong), installed, f"{', '.join(wrong)} {verb}" if wrong else "")
+        reasons = [f"{', '.join(wrong)} {verb}"] if wrong else []
+        if is_left(self.execution):
+            reasons.append("an installation that was cut short left policy-rc.d, which keeps services from starting")
+        return Finding(bool(reasons), installed, "; ".join(reasons))
 
     def _installed(self) -> dict[str, str]:
         """Version by name, of those that are completely installed."""
@@ -55,12 +59,18 @@ class PackagesStep(Step):
         return {name: found[name] for name in self.params["names"] if name in found}
 
     def change(self, found: Finding) -> str:
-        printed = self._repair()
+        take_back(self.execution)
+        if self.params.get("start", True):
+            return self._repair() + self._make_so(found)
+        with nothing_starts(self.execution):
+            return self._repair() + self._make_so(found)
+
+    def _make_so(self, found: Finding) -> str:
         if self.params.get("state", "present") == "absent":
-            return printed + self._apt("remove", sorted(found.state))
+            return self._apt("remove", sorted(found.state)) if found.state else ""
         missing = [name for name in self.params["names"] if name not in found.state]
         options = [] if self.params.get("recommends") else ["--no-install-recommends"]
-        return printed + self._install([*options, *missing])
+        return self._install([*options, *missing]) if missing else ""
 
     def _install(self, arguments: Sequence[str]) -> str:
         """With fresh package lists, refreshed when they are old or lack something; waits for a mirror that is away.

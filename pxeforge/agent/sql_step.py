@@ -1,4 +1,4 @@
-"""The sql step: a MariaDB database, a user and its rights, through the server's socket as root."""
+"""The sql step: a MariaDB database, a user and its rights, as root through the socket or over the network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SqlStep(Step):
     """Rights beyond those asked for are left alone."""
 
     type = "sql"
-    parameters = frozenset({"database", "charset", "user", "user_host", "password", "privileges"})
+    parameters = frozenset({"database", "charset", "user", "user_host", "password", "privileges", "login"})
 
     def check(self) -> Finding:
         if self.execution.check_only and not self._answers():
@@ -113,12 +113,14 @@ class SqlStep(Step):
 
     def _answers(self) -> bool:
         try:
-            return mariadb(self.execution, "SELECT 1", timeout_s=30).code == 0
+            return mariadb(self.execution, "SELECT 1", login=self.params.get("login"), timeout_s=30).code == 0
         except StepFailed:
             return False
 
     def _query(self, statement: str) -> str:
-        ran = mariadb(self.execution, statement, timeout_s=120)
+        ran = mariadb(self.execution, statement, login=self.params.get("login"), timeout_s=120)
         if ran.code != 0:
-            raise StepFailed("MariaDB refuses: is it running, and does root have its socket?", ran.stderr)
+            login = self.params.get("login")
+            who = f"may {login['user']} log in at {login['host']}" if login else "does root have its socket"
+            raise StepFailed(f"MariaDB refuses: is it running, and {who}?", ran.stderr)
         return ran.stdout

@@ -32,6 +32,7 @@ class Step:
 
     type: str = ""
     parameters: frozenset[str] = frozenset()
+    acts_at_once = False  # whether something is to be done shows only by doing it: `act` instead of check and change
 
     def __init__(self, params: Mapping[str, Any], execution: Execution, step_id: str = "") -> None:
         self.params = params
@@ -42,6 +43,10 @@ class Step:
         raise NotImplementedError
 
     def change(self, found: Finding) -> str:
+        raise NotImplementedError
+
+    def act(self) -> tuple[str, str]:
+        """For steps with acts_at_once: (what was changed, '' for nothing; what commands printed)."""
         raise NotImplementedError
 
     def verify(self) -> Finding:

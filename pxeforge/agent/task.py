@@ -6,28 +6,41 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pxeforge.agent.ansible_step import AnsibleStep
 from pxeforge.agent.changes import Changes
 from pxeforge.agent.command_steps import CommandStep, ProbeStep, WaitStep
-from pxeforge.agent.execution import Execution, Interrupted, StepFailed
+from pxeforge.agent.disk_step import DiskStep
+from pxeforge.agent.execution import Execution, Interrupted, Rebooting, StepFailed
+from pxeforge.agent.fetch_step import FetchStep
 from pxeforge.agent.file_steps import BlockStep, FileStep, HostnameStep, IniStep, LineStep, SysctlStep
+from pxeforge.agent.keystone_step import KeystoneStep
+from pxeforge.agent.module_step import ModuleStep
+from pxeforge.agent.network_step import NetworkStep
+from pxeforge.agent.openstack_step import OpenstackStep
 from pxeforge.agent.package_steps import DebconfStep, PackagesStep
+from pxeforge.agent.rabbitmq_step import RabbitmqStep
+from pxeforge.agent.reboot_step import RebootStep
 from pxeforge.agent.sql_step import SqlStep
 from pxeforge.agent.step import Finding, Step
 from pxeforge.agent.unit_step import UnitStep
+from pxeforge.agent.user_step import UserStep
 
 _CLASSES: tuple[type[Step], ...] = (
     *(PackagesStep, DebconfStep, FileStep, IniStep, LineStep, BlockStep, UnitStep),
     *(CommandStep, HostnameStep, SqlStep, WaitStep, ProbeStep, SysctlStep),
+    *(ModuleStep, FetchStep, UserStep, RebootStep, DiskStep, NetworkStep, AnsibleStep),
+    *(RabbitmqStep, KeystoneStep, OpenstackStep),
 )
 STEPS: Mapping[str, type[Step]] = {step.type: step for step in _CLASSES}
 
+_GUARD_S = 60.0  # for the question whether a step is to be done at all (fixes of packages)
 _OUTPUT_CHARACTERS = 8000
 _DIFF_CHARACTERS = 16000
 
 
 def run_step(step: Mapping[str, Any], execution: Execution, changes: Changes) -> dict[str, Any]:
     """One step's result: name, id, type, status (ok, changed, failed, waiting), message, duration_s, before and after
-    (digests), output and diff, both redacted. Raises Interrupted.
+    (digests), output and diff, both redacted. Raises Interrupted and Rebooting.
 
     In a dry run nothing changes: `changed` then means "would change", `waiting` "cannot be told before".
     """
@@ -47,10 +60,15 @@ def run_step(step: Mapping[str, Any], execution: Execution, changes: Changes) ->
     try:
         if kind not in STEPS:
             raise StepFailed(f"this agent knows no step type {kind}: install a newer agent")
-        _check_change_verify(_build(kind, step, execution, changes, step_id), step_id, execution, changes, result)
+        built = _build(kind, step, execution, changes, step_id)
+        guard = step.get("onlyif")
+        if guard and execution.run(["/bin/sh", "-c", str(guard)], timeout_s=_GUARD_S).code != 0:
+            result.update(status="ok", message="not needed here")
+        else:
+            _check_change_verify(built, step_id, execution, changes, result)
     except StepFailed as failure:
         result.update(status="failed", message=str(failure), output=failure.output)
-    except Interrupted:
+    except (Interrupted, Rebooting):
         raise
     except Exception as error:  # a slip in one step type must not take the agent down
         result.update(status="failed", message=f"{type(error).__name__}: {error}")
@@ -76,6 +94,9 @@ def _build(kind: str, step: Mapping[str, Any], execution: Execution, changes: Ch
 def _check_change_verify(
     step: Step, step_id: str, execution: Execution, changes: Changes, result: dict[str, Any]
 ) -> None:
+    if step.acts_at_once and not execution.check_only:
+        _act(step, step_id, changes, result)
+        return
     found = step.check()
     result.update(before=found.digest, after=found.digest, message=found.reason, diff=found.diff)
     if not found.needed:
@@ -95,6 +116,17 @@ def _check_change_verify(
     if left.needed:
         raise StepFailed(f"after the change it is still not right: {left.reason}", result["output"])
     result["status"] = "changed"
+
+
+def _act(step: Step, step_id: str, changes: Changes, result: dict[str, Any]) -> None:
+    """Marked before, as in `_check_change_verify`; a failure leaves the mark, as something may have changed by then."""
+    former = changes.mark(step_id)
+    result["message"], result["output"] = step.act()
+    if result["message"]:
+        result["status"] = "changed"
+        return
+    changes.put_back(step_id, former)
+    result["status"] = "ok"
 
 
 def status_of(results: list[dict[str, Any]]) -> str:

@@ -40,6 +40,8 @@ _FIRST_ADDRESS: Final = 20  # the number of the first host in the wire's subnet
 _UP_LIMIT_S: Final = 900.0
 # Hosts of a cloud make bridges, namespaces and virtual machines of their own.
 _OPTIONS: Final = ("--capability=all", "--bind=/dev/net/tun")
+# They forward between their networks, and libvirt puts what it starts into control groups of its own.
+_ENVIRONMENT: Final = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?")
 
 
@@ -117,7 +119,8 @@ class Cloud:
         self.rack.ip("link", "add", port, "type", "veth", "peer", "name", "eth1", "netns", site.name)
         self.rack.ip("link", "set", port, "master", _SECOND_WIRE, "up")
         site.ip("link", "set", "eth1", "up")
-        return System(name=host, site=site, base=base, folder=self.folder / "systems" / host, options=_OPTIONS)
+        folder = self.folder / "systems" / host
+        return System(name=host, site=site, base=base, folder=folder, options=_OPTIONS, environment=_ENVIRONMENT)
 
     def enrol(self, host: str) -> None:
         """The host is made known by its NIC's address, and runs the command that it is given."""

@@ -26,10 +26,11 @@ from pxeforge.services import install_tokens
 
 HOST = "n1"
 PROFILE = IMAGE
-ROLES = ("base", "mariadb")
+ROLES = ("base", "mariadb", "memcached", "keystone")
 _BOOT_S = 300
 _INSTALL_S = 3600
-_DEPLOY_S = 1800
+_DEPLOY_S = 3600
+_MEMORY_MB = 2048
 _SILENCE_S = 1800  # an installer that says nothing for so long hangs; unpacking takes 5 min, 15 on a busy computer
 USER = "ops"
 STORAGE = "10.42.0.5/24"  # on a VLAN where nobody answers
@@ -60,6 +61,7 @@ class Journey:
         self._kills = {"install", "deploy"} if kill_server else set()
         self.mac = str(lab_mac(number))
         self.machine: Machine = lab.machine(number, fresh_disk=True, firmware=firmware)
+        self.machine.memory_mb = _MEMORY_MB
         self.kept_disk = self.machine.disk.with_suffix(".kept")
         make_disk(self.kept_disk, 0.25)
         self.kept_digest = digest_of(self.kept_disk)
@@ -77,6 +79,7 @@ class Journey:
         self.boot_installed()
         self.deploy()
         self.verify()
+        self.token()
         self.deploy_again()
         self.say(self.stages())
 
@@ -208,6 +211,21 @@ class Journey:
     def verify(self) -> None:
         """Real operations prove the services."""
         self.say(self.lab.pxeforge("verify", timeout_s=600).stdout.rstrip())
+
+    def token(self) -> None:
+        """The cloud's administrator gets a token from the rack's wire, and nobody gets one with another password."""
+        right = self.lab.pxeforge("secret", "show", "keystone_admin").stdout.strip()
+        codes = [self._asked_for_a_token(password) for password in (right, f"{right}x")]
+        if codes != ["201", "401"]:
+            raise JourneyFailed(f"keystone answered the right password with {codes[0]}, a wrong one with {codes[1]}")
+        self.say("keystone gives a token for the right password (201), and none for another (401)")
+
+    def _asked_for_a_token(self, password: str) -> str:
+        user = {"name": "admin", "domain": {"id": "default"}, "password": password}
+        wish = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+        asked = ["-H", "Content-Type: application/json", "-d", json.dumps(wish), "-m", "60"]
+        url = f"http://{self.address}:5000/v3/auth/tokens"
+        return self.lab.rack().run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *asked, url]).stdout
 
     def deploy_again(self) -> None:
         """A second deploy changes nothing."""

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -97,6 +97,7 @@ class System:
     base: Path
     folder: Path
     options: Sequence[str] = ()  # further ones of systemd-nspawn
+    environment: Mapping[str, str] = field(default_factory=dict)  # and of its environment
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _is_mounted: bool = field(default=False, init=False, repr=False)
 
@@ -129,8 +130,9 @@ class System:
         with self.console.open("wb") as console:
             # Not inside the namespace: nspawn enters it itself. Its own session: an interrupt here is not one there.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
+                env={**os.environ, **self.environment},
+            )  # fmt: skip
         try:
             self._wait_up()
         except NspawnError:

@@ -25,7 +25,7 @@ from pxeforge.lab.keeper import IMAGE, SERVE_PID, STATUS
 from pxeforge.lab.newer_qemu import find_qemu
 from pxeforge.lab.qemu import Machine, make_disk, processor_of
 from pxeforge.lab.rack import Namespace, Rack
-from pxeforge.services import deploys, events, hosts
+from pxeforge.services import events, hosts, runs
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound
 
@@ -185,7 +185,7 @@ class Lab:
         return events.timeline(self.context, found["id"]) if found else []
 
     def run_view(self, run_id: str) -> dict[str, Any]:
-        return deploys.show_run(self.context, run_id)
+        return runs.show_run(self.context, run_id)
 
 
 def _command_line(pid: int) -> bytes:

@@ -4,32 +4,13 @@ import json
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pxeforge.agent import package_steps
 from pxeforge.agent.changes import Changes
-from pxeforge.agent.execution import Execution
-from pxeforge.agent.task import run_step
 
-FAKE_PATH = "{bin}:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def do(
-    folder: Path, kind: str, params: dict[str, Any], *, secrets: tuple[str, ...] = (), **more: Any
-) -> dict[str, Any]:
-    execution = Execution(secrets=secrets, state_folder=folder, path_env=FAKE_PATH.format(bin=folder / "bin"), **more)
-    step = {"name": "x", "id": "r.t.x", "type": kind, "params": params}
-    return run_step(step, execution, Changes(folder / "changes.json"))
-
-
-def program(folder: Path, name: str, script: str) -> None:
-    """A stand-in for a program of the host, which keeps its state in files of the folder."""
-    (folder / "bin").mkdir(exist_ok=True)
-    file = folder / "bin" / name
-    file.write_text(f"#!/bin/sh\ncd {folder}\n{script}")
-    file.chmod(0o755)
+from .fake_host import do, program
 
 
 def test_a_command_runs_only_while_its_guard_says_so(tmp_path: Path) -> None:
@@ -224,3 +205,17 @@ def test_a_password_is_never_on_a_command_line(tmp_path: Path) -> None:
     assert "pa'ss" in (tmp_path / "env").read_text()
     assert "pa'ss" not in (tmp_path / "argv").read_text()
     assert "pa'ss" not in json.dumps(result)
+
+
+def test_a_database_is_made_from_another_host_by_whom_may(tmp_path: Path) -> None:
+    program(
+        tmp_path,
+        "mariadb",
+        'tr "\\0" " " < /proc/$$/cmdline >> argv; echo "$MYSQL_PWD" >> env; cat >> sql; echo utf8mb4',
+    )
+    login = {"host": "10.0.0.5", "port": 3307, "user": "maker", "password": "who-may-make"}
+    assert do(tmp_path, "sql", {"database": "app", "login": login}, secrets=("who-may-make",))["status"] == "ok"
+    words = (tmp_path / "argv").read_text()
+    assert all(word in words for word in ("--protocol=tcp", "--host=10.0.0.5", "--port=3307", "--user=maker"))
+    assert "who-may-make" not in words
+    assert (tmp_path / "env").read_text().strip() == "who-may-make"

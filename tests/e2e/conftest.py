@@ -19,9 +19,14 @@ _LACKING = "udebs that this install needs"
 LabMaker = Callable[..., Lab]
 
 
+# The files that take the longest begin first, so that none of them is left alone at the end.
+_FIRST = ("test_journey.py", "test_cloud_vm.py", "test_firmware.py", "test_cloud_control.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
 
 
 @pytest.fixture(scope="module")

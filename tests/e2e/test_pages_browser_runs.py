@@ -13,7 +13,18 @@ import pytest
 
 from pxeforge.domain.lifecycle import Signal
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import accounts, arming, deploys, events, hosts, installer_log, profiles
+from pxeforge.services import (
+    accounts,
+    arming,
+    claims,
+    events,
+    hosts,
+    installer_log,
+    plans,
+    profiles,
+    runs,
+    task_results,
+)
 from pxeforge.services.context import Context
 from pxeforge.store.tables import AgentCredential, Host
 from tests.conftest import ACCOUNT, FACTS, MAC, write_image
@@ -104,14 +115,14 @@ def step_on(ctx: Context, names: tuple[str, ...], *, fail: str = "") -> bool:
     worked = False
     for name in names:
         host_id = hosts.show(ctx, name)["id"]
-        task = deploys.claim(ctx, host_id)
+        task = claims.claim(ctx, host_id)
         if task is None:
             continue
         worked, status = True, "failed" if fail and fail in task["title"] else "changed"
         output = "E: Unable to locate package" if status == "failed" else ""
         steps = [{"name": one["name"], "type": one["type"], "status": status, "output": output, "duration_s": 0.4}
                  for one in task["steps"][: 1 if status == "failed" else None]]  # fmt: skip
-        deploys.finish(ctx, host_id, task["task_id"], task["fence"], {"status": status, "steps": steps})
+        task_results.finish(ctx, host_id, task["task_id"], task["fence"], {"status": status, "steps": steps})
     return worked
 
 
@@ -199,7 +210,7 @@ def test_a_run_is_followed_to_its_failure_and_one_task_done_again(browser: Any, 
     page = new_page(browser, site)
     log_in(page)
     page.goto("/plan")
-    assert page.locator(".graph .box").count() == len(deploys.plan(site.ctx)["tasks"])
+    assert page.locator(".graph .box").count() == len(plans.plan(site.ctx)["tasks"])
     shot(page, "plan")
     page.get_by_role("button", name="Deploy", exact=True).click()
     page.wait_for_url("**/runs/*")
@@ -261,7 +272,7 @@ PAGES = (
 def test_everybody_can_read_the_pages(browser: Any, site: Site, scheme: str, width: int) -> None:
     page = new_page(browser, site, scheme=scheme, width=width)
     log_in(page)
-    last = deploys.list_runs(site.ctx)
+    last = runs.list_runs(site.ctx)
     found = {}
     for path in (*PAGES, *(f"/runs/{run['id']}" for run in last[:1])):
         page.goto(path)
