@@ -1,4 +1,4 @@
-"""nova: APIs read their databases; conductors and schedulers report, and answer by the queue. JSON on standard input."""
+"""nova: APIs read their databases; conductors and schedulers report and answer by the queue. JSON on standard input."""
 
 import datetime
 import json
