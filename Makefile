@@ -12,7 +12,7 @@ TARGETS ?= dhcp-proxy dhcp-server tftp-request tftp-transfer tftp-name syslog-li
 # A mirror that lacks installer packages (udebs) can be filled from this folder; only the lab and its tests use it.
 export PXEFORGE_LAB_UDEBS ?= $(abspath $(wildcard ../shared/lab/udebs))
 
-.PHONY: setup check test e2e lab lab-down serve bench soak matrix fuzz wheel clean
+.PHONY: setup check test e2e cloud lab lab-down serve bench soak matrix fuzz wheel clean
 
 setup: .setup-done
 
@@ -32,7 +32,11 @@ test: check
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 e2e: setup
-	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rs --timeout=4500 --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/e2e
+	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rs --timeout=4500 --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20 \
+	  --ignore tests/e2e/test_cloud_control.py tests/e2e
+
+cloud: setup
+	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -s --timeout=4500 tests/e2e/test_cloud_control.py tests/e2e/test_cloud_vm.py tests/e2e/test_host_steps.py
 
 lab: setup
 	$(BIN)/pxeforge lab show --dir $(DIR)
