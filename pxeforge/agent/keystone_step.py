@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pxeforge.agent.execution import StepFailed
-from pxeforge.agent.keystone_session import KeystoneSession, NotReady
-from pxeforge.agent.step import Finding, Step
+from pxeforge.agent.keystone_session import KeystoneSession
+from pxeforge.agent.session_step import SessionStep
 
 _INTERFACES = ("public", "internal", "admin")
 
 
-class KeystoneStep(Step):
+class KeystoneStep(SessionStep):
     """What is there and not named is left alone."""
 
     type = "keystone"
@@ -24,26 +24,8 @@ class KeystoneStep(Step):
         }
     )
 
-    def check(self) -> Finding:
-        try:
-            todo = self._walk(apply=False)
-        except NotReady as problem:
-            if self.execution.check_only:
-                return Finding(True, None, str(problem))
-            raise
-        return Finding(bool(todo), todo, "; ".join(todo))
-
-    def change(self, found: Finding) -> str:  # noqa: ARG002
-        return "\n".join(self._walk(apply=True))
-
-    def _walk(self, *, apply: bool) -> list[str]:
-        """What differs (with `apply`: what differed and was changed)."""
-        deadline_s = 0.0 if self.execution.check_only else float(self.params.get("deadline_s", 120))
-        timeout_s = float(self.params.get("timeout_s", 60))
-        with KeystoneSession(
-            self.params["auth"], self.execution, deadline_s=deadline_s, timeout_s=timeout_s
-        ) as session:
-            return _Walk(session, self.params, apply=apply).all()
+    def walk(self, session: KeystoneSession, *, apply: bool) -> list[str]:
+        return _Walk(session, self.params, apply=apply).all()
 
 
 class _Walk:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pxeforge.agent.execution import StepFailed
-from pxeforge.agent.keystone_session import KeystoneSession, NotReady
-from pxeforge.agent.step import Finding, Step
+from pxeforge.agent.keystone_session import KeystoneSession
+from pxeforge.agent.session_step import SessionStep
 
 _IMAGE_WAIT_S = 120.0
 _PENDING = "(to be made)"  # the id of what an earlier resource of a dry walk would make
@@ -66,34 +66,17 @@ _KINDS: Mapping[str, _Kind] = {
 }  # fmt: skip
 
 
-class OpenstackStep(Step):
+class OpenstackStep(SessionStep):
     """What is there and not named is left alone."""
 
     type = "openstack"
     parameters = frozenset({"auth", "region", "resources", "deadline_s", "timeout_s"})
 
-    def check(self) -> Finding:
-        try:
-            todo = self._walk(apply=False)
-        except NotReady as problem:
-            if self.execution.check_only:
-                return Finding(True, None, str(problem))
-            raise
-        return Finding(bool(todo), todo, "; ".join(todo))
-
-    def change(self, found: Finding) -> str:  # noqa: ARG002
-        return "\n".join(self._walk(apply=True))
-
-    def _walk(self, *, apply: bool) -> list[str]:
-        deadline_s = 0.0 if self.execution.check_only else float(self.params.get("deadline_s", 120))
-        timeout_s = float(self.params.get("timeout_s", 60))
-        with KeystoneSession(
-            self.params["auth"], self.execution, deadline_s=deadline_s, timeout_s=timeout_s
-        ) as session:
-            walk = _Walk(self, session, apply=apply)
-            for resource in self.params["resources"]:
-                walk.visit(resource)
-            return walk.todo
+    def walk(self, session: KeystoneSession, *, apply: bool) -> list[str]:
+        walk = _Walk(self, session, apply=apply)
+        for resource in self.params["resources"]:
+            walk.visit(resource)
+        return walk.todo
 
 
 class _Walk:
