@@ -12,7 +12,9 @@ from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
 from pxeforge.lab.mirror import NoMirror, apt_mirrors
 
-pytestmark = pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not()))
+pytestmark = [
+    pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
+]  # fmt: skip
 ROLES = (
     *("mariadb", "rabbitmq", "memcached", "keystone", "openrc", "placement", "glance", "nova-controller", "horizon"),
 )

@@ -17,7 +17,9 @@ from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
 from pxeforge.lab.mirror import NoMirror, apt_mirrors
 
-pytestmark = pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not()))
+pytestmark = [
+    pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
+]  # fmt: skip
 BLUEPRINT = """\
 name: emulated
 summary: all-in-one where the kernel helps with nothing

@@ -198,6 +198,7 @@ def other(server: Booted, request: pytest.FixtureRequest) -> Iterator[Other]:
         server.lab.pxeforge("host", "disarm", "other", check=False)
 
 
+@pytest.mark.by_hand
 class TestLocalDisk:
     @pytest.mark.parametrize("firmware", [Firmware.BIOS])
     def test_a_host_that_is_not_armed_boots_its_disk(self, other: Other, firmware: Firmware) -> None:
@@ -229,6 +230,7 @@ class TestLocalDisk:
         assert menus[0].startswith(f"{loader} menu")
 
 
+@pytest.mark.by_hand
 class TestPrograms:
     @pytest.mark.parametrize(("firmware", "loader"), [(Firmware.BIOS, "ipxe")])
     def test_the_memory_test_shows_its_screen_on_bios(self, other: Other, firmware: Firmware, loader: str) -> None:

@@ -19,6 +19,7 @@ from pxeforge.lab.cloud import Cloud
 from pxeforge.lab.mirror import NoMirror, apt_mirrors
 
 pytestmark = [
+    pytest.mark.by_hand,
     pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
     pytest.mark.timeout(1800),
 ]
