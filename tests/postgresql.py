@@ -59,6 +59,7 @@ class Cluster:
             assert self._server.poll() is None, "PostgreSQL ended at its start"
             assert time.monotonic() < until, "PostgreSQL does not start"
             time.sleep(0.02)
+        self._sync("off")  # for every test alike, whichever came before
 
     def stop(self, *, at_once: bool = False) -> None:
         """`at_once`: as if it were killed; its next start recovers what was committed."""
@@ -70,15 +71,19 @@ class Cluster:
     @contextlib.contextmanager
     def syncing(self) -> Iterator[None]:
         """With fsync, as a real server has it."""
-        for value in ("on", "off"):
-            self.ask(f"ALTER SYSTEM SET fsync = {value}")
-            self.ask("SELECT pg_reload_conf()")
-            until = time.monotonic() + _STARTED_S
-            while self.ask("SHOW fsync") != [(value,)]:
-                assert time.monotonic() < until
-                time.sleep(0.01)
-            if value == "on":
-                yield
+        self._sync("on")
+        try:
+            yield
+        finally:
+            self._sync("off")
+
+    def _sync(self, value: str) -> None:
+        self.ask(f"ALTER SYSTEM SET fsync = {value}")
+        self.ask("SELECT pg_reload_conf()")
+        until = time.monotonic() + _STARTED_S
+        while self.ask("SHOW fsync") != [(value,)]:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
     def url(self, database: str) -> str:
         return f"postgresql://{self.user}@/{database}?host={self._folder}"

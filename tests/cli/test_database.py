@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,25 @@ from click.testing import CliRunner, Result
 from pxeforge.cli.main import main
 from pxeforge.services.context import load_master_key
 from pxeforge.store.location import Location
+from tests.postgresql import Cluster
 
 pytestmark = pytest.mark.both_databases
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, location: Location, monkeypatch: pytest.MonkeyPatch) -> Run:
+def _as_real_servers_are(location: Location, request: pytest.FixtureRequest) -> Iterator[None]:
+    """`db check` says that a server without fsync is wrong."""
+    if not location.url:
+        yield
+        return
+    cluster: Cluster = request.getfixturevalue("postgresql")
+    with cluster.syncing():
+        yield
+
+
+@pytest.fixture
+def run(tmp_path: Path, location: Location, monkeypatch: pytest.MonkeyPatch, _as_real_servers_are: None) -> Run:
     """With the database named by its URL, on a data directory of its own."""
     monkeypatch.delenv("PXEFORGE_CONFIG", raising=False)
     url = location.url or f"sqlite://{location.path}"

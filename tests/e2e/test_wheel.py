@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pxeforge.assets import ASSET_KINDS
+
 ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
@@ -74,14 +76,17 @@ def test_every_file_of_the_asset_folders_is_in_the_wheel(python: Path) -> None:
         "    for place in asset_dirs(kind):\n"
         "        if place.is_dir():\n"
         "            found[kind] = sorted(str(p.relative_to(place)) for p in place.rglob('*') if p.is_file())\n"
-        "print(json.dumps(found))\n"
+        "from pxeforge.engine.roles import load_roles\n"
+        "print(json.dumps([found, sorted(load_roles(asset_dirs('roles')))]))\n"
     )
     said = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True, cwd="/").stdout
-    found = json.loads(said)
-    for kind in ("boot_templates", "preseed", "kickstart", "autoinstall", "web", "roles", "blueprints"):
+    found, roles = json.loads(said)
+    for kind in ASSET_KINDS:
         wanted = sorted(str(path.relative_to(ROOT / kind)) for path in (ROOT / kind).rglob("*") if path.is_file())
         assert wanted
-        assert found[kind] == wanted
+        # pip compiles the scripts of roles.
+        assert [name for name in found[kind] if "__pycache__" not in name] == wanted
+    assert roles == sorted(path.parent.name for path in (ROOT / "roles").glob("*/role.yaml"))
 
 
 def test_the_linters_of_the_wheel_have_their_schemas(python: Path, tmp_path: Path) -> None:
