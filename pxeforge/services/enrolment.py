@@ -86,7 +86,10 @@ def _command(ctx: Context, token: str, sha256: str) -> str:
     fetch = _FETCH.format(
         url=f"{base}/agent/pxeforge-agent.pyz", digest=sha256, folder=_PLACE.rpartition("/")[0], place=_PLACE
     )
-    shown = x509.load_pem_x509_certificate((ctx.data_dir / "tls" / "server.crt").read_bytes())
-    certificate = shown.fingerprint(hashes.SHA256()).hex()
+    path = ctx.data_dir / "tls" / "server.crt"
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256()).hex()
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path} cannot be read ({error}): bring it back, hosts have pinned it") from None
     told = ["--url", f"{base}/installer/{token}/register", "--certificate", certificate]
     return f"{shlex.join(['python3', '-c', fetch])} && {shlex.join(['python3', _PLACE, 'enrol', *told])}"

@@ -5,6 +5,7 @@ It says one line of JSON, its port and a token for each role, and ends when its 
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import json
 import socket
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from pxeforge.app.certificate import ensure_certificate
 from pxeforge.app.web_server import Plane, _server
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services import (
@@ -89,7 +91,7 @@ def main(folder: Path) -> None:
     event_stream.LONGEST_S = 0.2
     for name in ("images", "cache", "logs", "tls", "agent"):
         (folder / name).mkdir()
-    (folder / "tls" / "server.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    ensure_certificate(folder, ["127.0.0.1"], datetime.datetime.now(datetime.UTC))
     (folder / "agent" / "pxeforge-agent.pyz").write_bytes(b"agent")
     database = Database(folder / "pxeforge.db")
     database.upgrade()

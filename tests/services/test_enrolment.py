@@ -103,3 +103,11 @@ def test_an_agent_with_another_digest_is_not_run(ctx: Context, known: str, tmp_p
     done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
     assert "wrong digest" in done.stderr
+
+
+def test_a_certificate_that_cannot_be_read_is_named_and_nothing_is_changed(ctx: Context, known: str) -> None:
+    (ctx.data_dir / "tls" / "server.crt").write_text("no certificate")
+    before = events.timeline(ctx, hosts.show(ctx, known)["id"])
+    with pytest.raises(Problem, match=r"server\.crt cannot be read"):
+        enrolment.enrol(ctx, known, who="ops")
+    assert events.timeline(ctx, hosts.show(ctx, known)["id"]) == before
