@@ -21,8 +21,8 @@ import yaml
 from pxeforge.engine.layout import Layout, Network, Vip
 from pxeforge.engine.plan import Plan, PlanHost, PlanServer, compile_plan
 from pxeforge.engine.planned_task import PlannedTask
-from pxeforge.engine.release import Release, load_releases
-from pxeforge.engine.roles import Role, load_roles
+from pxeforge.engine.release import Release
+from pxeforge.engine.roles import Role
 from pxeforge.engine.secrets import secrets_in
 
 TOP = Path(__file__).resolve().parents[2]
@@ -37,16 +37,6 @@ VIP = Vip(
     network="api",
     roles=("mariadb", "keystone", "placement", "glance", "nova-controller", "horizon"),
 )
-
-
-@pytest.fixture(scope="module")
-def roles() -> dict[str, Role]:
-    return load_roles([TOP / "roles"])
-
-
-@pytest.fixture(scope="module")
-def releases() -> dict[str, Release]:
-    return load_releases([TOP / "releases"])
 
 
 def plan_of(

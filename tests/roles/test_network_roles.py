@@ -8,25 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pxeforge.engine.blueprint import InventoryHost, assign, layout_of, load_blueprint
 from pxeforge.engine.plan import Plan, PlanHost, PlanServer, compile_plan
-from pxeforge.engine.release import Release, load_releases
-from pxeforge.engine.roles import Role, load_roles
+from pxeforge.engine.release import Release
+from pxeforge.engine.roles import Role
 
 TOP = Path(__file__).resolve().parents[2]
 SERVER = PlanServer(address="10.0.0.254", boot_url="http://10.0.0.254:8080")
-
-
-@pytest.fixture(scope="module")
-def roles() -> dict[str, Role]:
-    return load_roles([TOP / "roles"])
-
-
-@pytest.fixture(scope="module")
-def releases() -> dict[str, Release]:
-    return load_releases([TOP / "releases"])
 
 
 def plan_of(
