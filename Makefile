@@ -14,7 +14,8 @@ TARGETS ?= dhcp-proxy dhcp-server tftp-request tftp-transfer tftp-name syslog-li
 # A mirror that lacks installer packages (udebs) can be filled from this folder; only the lab and its tests use it.
 export PXEFORGE_LAB_UDEBS ?= $(abspath $(wildcard ../shared/lab/udebs))
 
-.PHONY: setup check test e2e cloud lab lab-down serve bench soak matrix fuzz wheel clean
+# What the last `make test` did not reach, file by file.
+.PHONY: setup check test coverage e2e cloud lab lab-down serve bench soak matrix fuzz wheel clean
 
 setup: .setup-done
 
@@ -31,10 +32,14 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=
+	$(BIN)/coverage report --format=total | sed 's/.*/covered: & %/'
+
+coverage: setup
+	$(BIN)/coverage report --skip-covered
 
 e2e: setup
-	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rs --timeout=4500 --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20 \
+	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -rfEs --timeout=4500 --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20 \
 	  -m "$(E2E)" tests/e2e
 
 cloud: setup

@@ -35,11 +35,11 @@ class Desk:
     closed: list[tuple[str, int, str | None]] = field(default_factory=list)
     lines: list[SyslogLine] = field(default_factory=list)
     failing: bool = False
+    failures: int = 0
     problem: str = ""  # why no file is served
 
     def dhcp_seen(self, request: BootRequest, *, message_type: str, server_mode: bool) -> BootDecision:
-        if self.failing:
-            raise RuntimeError("the desk is broken")
+        self._fail_if_told()
         self.seen.append((str(request.mac), message_type))
         boot = Boot.INSTALL if str(request.mac) in self.armed else Boot.LOCAL
         return BootDecision(boot=boot, reason="test")
@@ -48,8 +48,7 @@ class Desk:
         self.answered.append(what)
 
     def tftp_open(self, name: str, peer_ip: str) -> bytes | Path | None:
-        if self.failing:
-            raise RuntimeError("the desk is broken")
+        self._fail_if_told()
         if self.problem:
             raise Problem(self.problem)
         self.opened.append(name)
@@ -59,9 +58,13 @@ class Desk:
         self.closed.append((name, sent, problem))
 
     def installer_said(self, line: SyslogLine) -> None:
-        if self.failing:
-            raise RuntimeError("the desk is broken")
+        self._fail_if_told()
         self.lines.append(line)
+
+    def _fail_if_told(self) -> None:
+        if self.failing:
+            self.failures += 1
+            raise RuntimeError("the desk is broken")
 
 
 @dataclass
