@@ -11,20 +11,24 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable
-from typing import IO, NoReturn
+from pathlib import Path
+from typing import IO, Final, NoReturn
 
 from pxeforge.app.assembly import addresses_of, open_context, open_data_dir, refuse_second_server, remember_addresses
 from pxeforge.app.certificate import check_given, ensure_certificate, fingerprint
-from pxeforge.app.processes import admin_pair, boot_count, listen
+from pxeforge.app.processes import admin_pair, boot_count, listen, socket_path
 from pxeforge.app.settings import BadSettings, Settings
 from pxeforge.app.settings_table import write_table
 from pxeforge.app.supervisor import Handover
 from pxeforge.protocol.dhcp.subnet import BadSubnet
 from pxeforge.services import accounts, housekeeping
 
+_MOST_SOCKET_BYTES: Final = 107
+
 
 def start(settings: Settings, say: Callable[[str], None]) -> NoReturn:
     """Returns never; raises BadSettings and CannotListen."""
+    _check_length(settings.data_dir)
     open_data_dir(settings.data_dir)
     lock = _lock(settings)
     if not settings.interfaces:
@@ -79,3 +83,10 @@ def _lock(settings: Settings) -> IO[str]:
             f"another pxeforge serves {settings.data_dir} already: stop it or choose another --data-dir"
         ) from None
     return stream
+
+
+def _check_length(data_dir: Path) -> None:
+    """The way in for root is a unix socket, and its path has 107 bytes at most (unix(7): sun_path)."""
+    over = len(os.fsencode(socket_path(data_dir))) - _MOST_SOCKET_BYTES
+    if over > 0:
+        raise BadSettings(f"data_dir {data_dir} is {over} bytes too long for the socket in it: choose a shorter path")

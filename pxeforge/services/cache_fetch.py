@@ -40,6 +40,7 @@ class Fetch:
         self._changed, self._news = threading.Condition(), 0
         self.asked = Moment.now()
         self.ended = False
+        self.arrived = False  # every byte is here, though perhaps not on the disk yet
         self.brought = False  # bytes came, the file was not just found unchanged
         self.problem: Problem | None = None
 
@@ -186,6 +187,7 @@ class Fetch:
 
     def _finish(self, answer: UpstreamAnswer | None) -> None:
         part = self._part
+        self.arrived = True
         head = part.head if part.head is not None or answer is None else self._head(answer, part.size)
         assert head is not None
         sha256 = None if self._fixed else part.digest()

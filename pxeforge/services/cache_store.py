@@ -208,6 +208,17 @@ class Store:
                 return Part(self, name, descriptor)
             os.close(descriptor)  # it became whole, or was begun anew, in between
 
+    def adopt(self, name: str) -> bool:
+        """Makes a file that never changes whole when all its bytes are here and its process has died; else False."""
+        if not self._head_path(name).exists() or (part := self.claim(name)) is None:
+            return False
+        try:
+            return part.head is not None and part.size == part.head.total and part.finish(part.head.modified)
+        except OSError:
+            return False
+        finally:
+            part.release()
+
     def open_part(self, name: str) -> tuple[IO[bytes], Head] | None:
         """What is coming of a file, to read while it grows; None until upstream has said how long it will be."""
         note = _read_note(self._head_path(name))

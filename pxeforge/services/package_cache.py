@@ -43,6 +43,7 @@ DEFAULT_RESERVE_BYTES: Final = 2 << 30  # anybody on the boot network can ask fo
 _LOOK_S: Final = 0.02  # how often is looked whether another process has got further
 _ALIVE_S: Final = 1.0  # after so long without a byte it is checked that somebody still writes
 _MOST_FETCHES: Final = 32
+_MOST_KEPT_WAITING: Final = 256  # those included whose bytes are here and are being written to the disk
 _REVIVALS: Final = 3
 _SIGNATURES: Final = ("Release.gpg", "repomd.xml.asc", "repomd.xml.key")
 _UPSTREAMS: Final = ".upstreams.json"
@@ -293,7 +294,7 @@ class PackageCache:
             fetch = self._fetches.get(name)
             if fetch is not None:
                 return fetch, False
-            part = self.store.claim(name) if len(self._fetches) < _MOST_FETCHES else None
+            part = self.store.claim(name) if self._may_begin() else None
             if part is None:
                 return None, False
             if fixed and self.store.has(name):  # it became whole a moment ago
@@ -307,6 +308,11 @@ class PackageCache:
                 del self._fetches[name]
                 return None, False
             return fetch, True
+
+    def _may_begin(self) -> bool:
+        """A disk that takes long to keep what has come (fsync) must not hold up what is still to come."""
+        coming = sum(not fetch.arrived for fetch in self._fetches.values())
+        return coming < _MOST_FETCHES and len(self._fetches) < _MOST_KEPT_WAITING
 
     def _forget(self, name: str) -> None:
         with self._lock:
@@ -336,6 +342,8 @@ class PackageCache:
 
     def _stale(self, name: str, path: str, why: str, problem: Problem | None = None) -> Whole:
         whole = self.store.open_whole(name)
+        if whole is None and is_fixed(path) and self.store.adopt(name):
+            whole = self.store.open_whole(name)
         if whole is not None and (is_fixed(path) or self._belongs(name)):
             self._count(hits=1, stale=0 if is_fixed(path) else 1)
             return whole

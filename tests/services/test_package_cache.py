@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pxeforge.services import cache_fetch, cache_upstream, package_cache
+from pxeforge.services.cache_store import Part
 from pxeforge.services.cache_upstream import MirrorDown, Upstream
 from pxeforge.services.package_cache import Busy, CutOff, Growing, PackageCache, Passed, Unavailable, cache_status
 from pxeforge.services.problems import NotFound
@@ -458,8 +459,11 @@ def test_a_part_that_becomes_whole_while_it_is_claimed_is_not_written_to(
     assert fetch(cache, POOL) == DEB
 
 
-def test_what_had_come_whole_when_its_process_died_is_kept(url: str, repository: Repository, tmp_path: Path) -> None:
-    cache = open_cache(url, tmp_path)
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_had_come_whole_when_its_process_died_is_kept(
+    url: str, repository: Repository, tmp_path: Path, offline: bool
+) -> None:
+    cache = open_cache(url, tmp_path, offline=offline)
     part = cache.store.claim(f"debian/{POOL}")
     assert part is not None
     now = cache_fetch.Moment.now()
@@ -468,6 +472,39 @@ def test_what_had_come_whole_when_its_process_died_is_kept(url: str, repository:
     part.release()
     assert fetch(cache, POOL) == DEB
     assert repository.asked == []
+
+
+def test_offline_a_part_that_is_not_whole_is_missing(url: str, tmp_path: Path) -> None:
+    cache = open_cache(url, tmp_path, offline=True)
+    part = cache.store.claim(f"debian/{POOL}")
+    assert part is not None
+    now = cache_fetch.Moment.now()
+    part.begin(cache_fetch.Head(total=len(DEB), modified=1_700_000_000, dated=True, etag=None, asked=now))
+    part.append(DEB[:-1])
+    part.release()
+    with pytest.raises(Unavailable):
+        cache.get("debian", POOL)
+    assert cache.store.part_path(f"debian/{POOL}").stat().st_size == len(DEB) - 1
+
+
+def test_a_disk_that_keeps_slowly_holds_nobody_up(
+    cache: PackageCache, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package_cache, "_MOST_FETCHES", 2)
+    at_last, finish = threading.Event(), Part.finish
+    monkeypatch.setattr(Part, "finish", lambda part, modified: at_last.wait(30) and finish(part, modified))
+    paths = [f"pool/main/s/slow/slow_{number}_amd64.deb" for number in range(6)]
+    for path in paths:
+        repository.put(f"/debian/{path}", DEB)
+    try:
+        assert [fetch(cache, path) for path in paths] == [DEB] * 6
+        assert not any(cache.store.has(f"debian/{path}") for path in paths)
+        assert fetch(cache, paths[0]) == DEB  # again, while it is still on its way to the disk
+    finally:
+        at_last.set()
+    at_rest(cache)
+    assert all(cache.store.has(f"debian/{path}") for path in paths)
+    assert len(repository.asked) == 6
 
 
 # ---------------------------------------------------------------------- without upstream
