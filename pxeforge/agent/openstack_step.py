@@ -13,6 +13,7 @@ from pxeforge.agent.keystone_session import KeystoneSession
 from pxeforge.agent.session_step import SessionStep
 
 _IMAGE_WAIT_S = 120.0
+_VOLUME_WAIT_S = 600  # an image may have to be copied
 _PENDING = "(to be made)"  # the id of what an earlier resource of a dry walk would make
 
 
@@ -59,6 +60,10 @@ _KINDS: Mapping[str, _Kind] = {
         "compute", "/os-aggregates", "aggregate", "aggregates", aliases={"zone": "availability_zone"},
         changeable=frozenset({"availability_zone"}),
     ),
+    "volume": _Kind(
+        "volumev3", "/volumes", "volume", "volumes", references={"image": ("imageRef", "image")},
+        aliases={"type": "volume_type", "zone": "availability_zone"}, changeable=frozenset({"description"}),
+    ),
     "volume_type": _Kind(
         "volumev3", "/types", "volume_type", "volume_types", aliases={"public": "os-volume-type-access:is_public"},
         changeable=frozenset({"description"}),
@@ -102,6 +107,8 @@ class _Walk:
         if resource.get("state", "present") == "absent":
             if there is not None:
                 self._do(f"delete {kind} {name}", "DELETE", kind, f"/{self._key(kind, there)}")
+                if kind == "volume" and self._apply:
+                    self._wait_deleted(str(name), str(there["id"]))
             return
         body = self._wanted(kind, resource)
         if there is None:
@@ -120,6 +127,8 @@ class _Walk:
         made = self._do(f"create {kind} {name}", "POST", kind, "", {_KINDS[kind].singular: {"name": name, **body}})
         if made is not None:
             self._add_parts(kind, name, made[_KINDS[kind].singular], members, specs)
+            if kind == "volume":
+                self._wait_usable(name, str(made["volume"]["id"]))
 
     def _adjust(
         self, kind: str, name: str, there: Mapping[str, Any], body: dict[str, Any], resource: Mapping[str, Any]
@@ -128,6 +137,8 @@ class _Walk:
         if kind == "image":
             self._compare_image(name, there, str(resource["file"]))
             return
+        if kind == "volume":
+            self._adjust_volume(name, there, body)
         members, specs = body.pop("hosts", None), body.pop("extra_specs", None)
         gateway = body.pop("external_gateway_info", None)
         spec = _KINDS[kind]
@@ -208,6 +219,8 @@ class _Walk:
             path = "/detail?is_public=None"
         elif kind == "volume_type":
             path = "?is_public=None"
+        elif kind == "volume":
+            path = "/detail?" + urllib.parse.urlencode({"name": name})
         answer = self._call("GET", kind, path)
         listed = answer.get(spec.plural) if isinstance(answer, dict) else None
         if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
@@ -258,6 +271,45 @@ class _Walk:
         except OSError as error:
             raise StepFailed(f"{file} cannot be read: {error.strerror}") from None
 
+    # ------------------------------------------------------------------ volumes
+
+    def _wait_usable(self, name: str, identity: str) -> None:
+        """Until cinder has made it, or made it larger."""
+        status = "not there"
+        for _ in range(_VOLUME_WAIT_S):
+            status = str(self._call("GET", "volume", f"/{identity}")["volume"].get("status"))
+            if status in ("available", "in-use"):
+                return
+            if status.startswith("error"):
+                break
+            self._step.execution.pause(1)
+        raise StepFailed(f"volume {name} is {status}: look into cinder's logs, and delete it before the next try")
+
+    def _wait_deleted(self, name: str, identity: str) -> None:
+        address = f"{self._address('volume')}/{identity}"
+        for _ in range(_VOLUME_WAIT_S):
+            status, answer = self._session.request("GET", address, accept=(404,))
+            if status == 404:
+                return
+            if str(answer["volume"].get("status")).startswith("error"):
+                break
+            self._step.execution.pause(1)
+        raise StepFailed(f"cinder does not delete volume {name}: its logs say why")
+
+    def _adjust_volume(self, name: str, there: Mapping[str, Any], body: dict[str, Any]) -> None:
+        """What it was made of is history; a size can only grow."""
+        if str(there.get("status")).startswith("error"):
+            raise StepFailed(f"volume {name} is {there.get('status')}: delete it")
+        body.pop("imageRef", None)
+        size, now = int(body.pop("size")), int(there.get("size") or 0)
+        if size < now:
+            raise StepFailed(f"volume {name} has {now} GB and cannot shrink to {size}: give it {now} or more")
+        if size > now:
+            words = f"extend volume {name} to {size} GB"
+            self._do(words, "POST", "volume", f"/{there['id']}/action", {"os-extend": {"new_size": size}})
+            if self._apply:
+                self._wait_usable(name, str(there["id"]))
+
     # ------------------------------------------------------------------ kinds without names
 
     def _router_interface(self, resource: Mapping[str, Any]) -> None:
@@ -296,16 +348,24 @@ class _Walk:
                 self._do_at(f"remove {words}", "DELETE", f"{base}/{rule['id']}")
 
     def _quota(self, resource: Mapping[str, Any]) -> None:
-        """Of a project, in compute and networking: each service takes the words it knows."""
+        """Of a project, in compute, networking and volumes: each service takes the words it knows."""
         properties = dict(resource["properties"])
         project = str(properties.pop("project"))
         _, answer = self._session.identity("GET", "/projects?" + urllib.parse.urlencode({"name": project}))
         if not answer["projects"]:
             raise StepFailed(f"there is no project {project}: make it first")
         project_id = answer["projects"][0]["id"]
-        for service, path in (("compute", f"/os-quota-sets/{project_id}"), (_NET, f"/v2.0/quotas/{project_id}")):
-            address = self._session.endpoint(service, self._region) + path
-            key = "quota_set" if service == "compute" else "quota"
+        sets = f"/os-quota-sets/{project_id}"
+        for service, path in (("compute", sets), (_NET, f"/v2.0/quotas/{project_id}"), ("volumev3", sets)):
+            if not properties:
+                return
+            try:
+                address = self._session.endpoint(service, self._region) + path
+            except StepFailed:
+                if service != "volumev3":
+                    raise
+                break  # a cloud without volumes
+            key = "quota" if service == _NET else "quota_set"
             _, now = self._session.request("GET", address)
             known = {name: value for name, value in properties.items() if name in now[key]}
             differing = {name: value for name, value in known.items() if not _same(now[key][name], value)}

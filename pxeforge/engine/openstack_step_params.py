@@ -11,7 +11,7 @@ from pxeforge.engine.step_fields import AbsolutePath, OneLine, Params, Seconds
 
 Kind = Literal[
     "flavor", "image", "network", "subnet", "router", "router_interface", "security_group", "security_group_rule",
-    "keypair", "aggregate", "volume_type", "quota",
+    "keypair", "aggregate", "volume_type", "volume", "quota",
 ]  # fmt: skip
 _NAMELESS = frozenset({"router_interface", "security_group_rule", "quota"})
 # What each kind has to be told; the values that name other things are their names.
@@ -21,6 +21,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "router_interface": ("router", "subnet"),
     "security_group_rule": ("security_group", "direction"),
     "keypair": ("public_key",),
+    "volume": ("size",),
     "quota": ("project",),
 }
 
@@ -53,7 +54,8 @@ class OpenstackParams(Params):
     """Flavors, images, networks and more of a cloud, in one session, in the order of the list.
 
     Each is looked for by its name and changed only where a property differs; what cannot be changed (a flavor's
-    memory, a subnet's range) is an error that says so. Services that do not answer yet are waited for until deadline_s.
+    memory, a subnet's range) is an error that says so. A volume (size in GB, type, image) is waited for; it grows, and
+    never shrinks. Services that do not answer yet are waited for until deadline_s.
     """
 
     auth: KeystoneAuth

@@ -25,6 +25,7 @@ _LISTS = {
     "/network/v2.0/security-group-rules": ("security_group_rules", "security_group_rule"),
     "/image/v2/images": ("images", "image"),
     "/volume/types": ("volume_types", "volume_type"),
+    "/volume/volumes": ("volumes", "volume"),
 }
 
 
@@ -35,7 +36,11 @@ class FakeCloud(FakeKeystone):
         super().__init__()
         self.things: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in _LISTS}
         self.specs: dict[str, dict[str, str]] = {}
-        self.quotas = {"compute": {"instances": 10, "cores": 20}, "network": {"floatingip": 50, "network": 100}}
+        self.quotas = {
+            "compute": {"instances": 10, "cores": 20}, "network": {"floatingip": 50, "network": 100},
+            "volume": {"volumes": 10, "gigabytes": 1000},
+        }  # fmt: skip
+        self.volume_states: list[str] = []  # what each look at a volume tells, before it is available
         self.garbage: Any = None  # what every list answers instead of its rows
         self._made = itertools.count(1)
         self.root = ""
@@ -89,6 +94,8 @@ class FakeCloud(FakeKeystone):
             if method == "PUT":
                 rows[rest[0]].update(body[singular])
             row = rows[rest[0]]
+            if singular == "volume":
+                row["status"] = self.volume_states.pop(0) if self.volume_states else "available"
             return 200, row if base.startswith("/image") else {singular: self._whole(base, row)}
         return self._part(method, rows, rest, body)
 
@@ -119,7 +126,9 @@ class FakeCloud(FakeKeystone):
         if rest[0] not in rows:
             return 404, {"error": {"message": "no such thing"}}
         row, what = rows[rest[0]], rest[1]
-        if what == "action":
+        if what == "action" and "os-extend" in body:
+            row["size"] = body["os-extend"]["new_size"]
+        elif what == "action":
             row.setdefault("hosts", []).append(body["add_host"]["host"])
         elif what in ("os-extra_specs", "extra_specs"):
             if method == "GET":
@@ -139,7 +148,8 @@ class FakeCloud(FakeKeystone):
         return 200, {}
 
     def _quota(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        service, key = ("compute", "quota_set") if path.startswith("/compute") else ("network", "quota")
+        service = path.split("/")[1]
+        key = "quota" if service == "network" else "quota_set"
         if method == "PUT":
             self.quotas[service].update(body[key])
         return 200, {key: self.quotas[service]}

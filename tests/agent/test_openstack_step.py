@@ -13,6 +13,7 @@ from pxeforge.agent import keystone_session
 from pxeforge.agent.openstack_step import _pool, _same
 from pxeforge.engine.step_types import checked_params
 
+from . import fake_cloud
 from .fake_cloud import FakeCloud
 from .fake_host import do
 
@@ -62,7 +63,8 @@ WHOLE: list[dict[str, Any]] = [
     {"kind": "keypair", "name": "mine", "properties": {"public_key": "ssh-ed25519 AAAA me"}},
     {"kind": "aggregate", "name": "rack1", "properties": {"zone": "az1", "hosts": ["n1", "n2"]}},
     {"kind": "volume_type", "name": "fast", "properties": {"extra_specs": {"volume_backend_name": "lvm"}}},
-    {"kind": "quota", "properties": {"project": "admin", "instances": 40, "network": 7}},
+    {"kind": "quota", "properties": {"project": "admin", "instances": 40, "network": 7, "volumes": 4}},
+    {"kind": "volume", "name": "data", "properties": {"size": 2, "type": "fast"}},
 ]  # fmt: skip
 
 
@@ -79,7 +81,8 @@ def test_all_is_made_once_and_a_second_run_changes_nothing(tmp_path: Path, cloud
     assert router["external_gateway_info"] == {"network_id": by_name["external"]}
     (aggregate,) = fake.things["/compute/os-aggregates"].values()
     assert (aggregate["availability_zone"], aggregate["hosts"]) == ("az1", ["n1", "n2"])
-    assert fake.quotas == {"compute": {"instances": 40, "cores": 20}, "network": {"floatingip": 50, "network": 7}}
+    assert fake.quotas == {"compute": {"instances": 40, "cores": 20}, "network": {"floatingip": 50, "network": 7},
+                           "volume": {"volumes": 4, "gigabytes": 1000}}  # fmt: skip
     fake.writes.clear()
     assert do(tmp_path, "openstack", params(url, *WHOLE))["status"] == "ok"
     assert fake.writes == []
@@ -144,6 +147,54 @@ def test_what_is_to_be_absent_goes_and_stays_away(tmp_path: Path, cloud: tuple[F
     assert fake.things["/network/v2.0/security-group-rules"] == {}
 
 
+VOLUMES = "/volume/volumes"
+
+
+def volume(size: int, **more: Any) -> dict[str, Any]:
+    return {"kind": "volume", "name": "data", "properties": {"size": size, **more}}
+
+
+def test_a_volume_is_waited_for_and_grows_but_never_shrinks(tmp_path: Path, cloud: tuple[FakeCloud, str]) -> None:
+    fake, url = cloud
+    fake.volume_states = ["creating", "downloading"]
+    fake.things["/image/v2/images"]["i1"] = {"id": "i1", "name": "tiny", "status": "active"}
+    assert do(tmp_path, "openstack", params(url, volume(2, image="tiny")))["status"] == "changed"
+    (row,) = fake.things[VOLUMES].values()
+    assert (row["imageRef"], row["size"], row["status"]) == ("i1", 2, "available")
+    assert do(tmp_path, "openstack", params(url, volume(2, image="tiny")))["status"] == "ok"
+    result = do(tmp_path, "openstack", params(url, volume(3)))
+    assert (result["status"], result["message"], row["size"]) == ("changed", "extend volume data to 3 GB", 3)
+    result = do(tmp_path, "openstack", params(url, volume(1)))
+    assert "volume data has 3 GB and cannot shrink to 1" in result["message"]
+
+
+def test_a_volume_that_cinder_cannot_make_is_told(tmp_path: Path, cloud: tuple[FakeCloud, str]) -> None:
+    fake, url = cloud
+    fake.volume_states = ["creating", "error"]
+    result = do(tmp_path, "openstack", params(url, volume(2)))
+    assert (result["status"], "volume data is error" in result["message"]) == ("failed", True)
+    result = do(tmp_path, "openstack", params(url, volume(2)))
+    assert "volume data is error: delete it" in result["message"]
+
+
+def test_a_volume_that_is_to_be_absent_is_gone_when_the_step_is_over(
+    tmp_path: Path, cloud: tuple[FakeCloud, str]
+) -> None:
+    fake, url = cloud
+    do(tmp_path, "openstack", params(url, volume(2)))
+    result = do(tmp_path, "openstack", params(url, {"kind": "volume", "name": "data", "state": "absent"}))
+    assert (result["status"], fake.things[VOLUMES]) == ("changed", {})
+
+
+def test_a_quota_that_nobody_knows_is_told_also_without_volumes(
+    tmp_path: Path, cloud: tuple[FakeCloud, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = {"kind": "quota", "properties": {"project": "admin", "instances": 10, "planets": 3}}
+    assert "no service knows the quota planets" in do(tmp_path, "openstack", params(cloud[1], quota))["message"]
+    monkeypatch.delitem(fake_cloud._SERVICES, "volumev3")
+    assert "no service knows the quota planets" in do(tmp_path, "openstack", params(cloud[1], quota))["message"]
+
+
 def test_two_of_a_name_are_refused(tmp_path: Path, cloud: tuple[FakeCloud, str]) -> None:
     fake, url = cloud
     for number in (1, 2):
@@ -176,6 +227,7 @@ def test_an_answer_that_is_no_list_fails_with_a_sentence(
         ({"kind": "image", "name": "tiny"}, "an image needs `file`"),
         ({"kind": "network", "name": "n", "file": "/x"}, "nothing else has one"),
         ({"kind": "quota", "properties": {"project": "p"}, "state": "absent"}, "cannot be absent"),
+        ({"kind": "volume", "name": "v"}, "needs the properties size"),
         ({"kind": "planet", "name": "x"}, "Input should be"),
     ],
 )
