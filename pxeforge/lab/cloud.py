@@ -1,7 +1,8 @@
-"""Hosts for clouds without machines: Debian systems by systemd-nspawn, enrolled at a pxeforge of their own.
+"""Hosts for clouds: Debian systems by systemd-nspawn and machines in QEMU, enrolled at a pxeforge of their own.
 
-`python -m pxeforge.lab.cloud up --dir D --suite bookworm --hosts c1,n1` keeps them until `down`; `run` runs a command
-in one of them, `pxeforge` is the command line of their server. Tests use `Cloud` itself.
+`python -m pxeforge.lab.cloud up --dir D --suite bookworm --hosts c1,n1 --machines b1` keeps them until `down`; `run`
+runs a command in one of them, `pxeforge` is the command line of their server. Tests use `Cloud` itself. Machines have
+a kernel of their own, and are slow: everything in them is emulated.
 
 All stand on one wire (eth0, where the server is) and on a second one without addresses (eth1), for networks of tenants
 and the way out; the rack's own namespace has the address 10.88.0.1/24 there and stands for the world outside.
@@ -27,7 +28,10 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote
 
-from pxeforge.lab.keeper import SERVE_PID, Server, relay_to_mirror, say, way_in
+from pxeforge.lab import guest_agent
+from pxeforge.lab.debian_machine import BootTree, DebianMachine, Hardware, make_boot_tree
+from pxeforge.lab.keeper import SERVE_PID, Server, lab_mac, relay_to_mirror, say, way_in
+from pxeforge.lab.newer_qemu import find_qemu
 from pxeforge.lab.nspawn import System, entering, leader_of, make_base
 from pxeforge.lab.rack import Rack, Site, remove_stale
 from pxeforge.services.archive_signature import DEBIAN_KEYRING
@@ -37,7 +41,7 @@ STATUS: Final = "cloud.json"
 OUTSIDE: Final = "10.88.0.1/24"  # the rack's own address on the second wire
 _SECOND_WIRE: Final = "br1"
 _FIRST_ADDRESS: Final = 20  # the number of the first host in the wire's subnet
-_UP_LIMIT_S: Final = 900.0
+_UP_LIMIT_S: Final = 1800.0
 # Hosts of a cloud make bridges, namespaces and virtual machines of their own.
 _OPTIONS: Final = ("--capability=all", "--bind=/dev/net/tun")
 # They forward between their networks, and libvirt puts what it starts into control groups of its own.
@@ -52,19 +56,27 @@ class CloudProblem(Exception):
 class Cloud:
     """`with Cloud(folder, cache=…, suite="bookworm", names=["c1"]) as cloud:` has hosts whose agents run.
 
-    `cache`: packages and trees that all clouds of this computer share. Raises CloudProblem, NspawnError, RackError.
+    `names`: systems by systemd-nspawn; `machines`: machines in QEMU, each with `hardware`. `cache`: packages, trees and
+    QEMU, which all clouds of this computer share.
+    Raises CloudProblem, NspawnError, RackError, MachineError, QemuMissing.
     """
 
     def __init__(
-        self, folder: Path, *, cache: Path, suite: str, names: Sequence[str], name: str = "cloud", admin_port: int = 0
-    ) -> None:
-        wrong = next((one for one in names if not _HOST_NAME.fullmatch(one)), None)
-        if wrong is not None or len(set(names)) < len(names) or not names:
-            raise CloudProblem(f"hosts need names of their own, of a-z, 0-9 and -: {', '.join(names) or 'none'}")
+        self, folder: Path, *, cache: Path, suite: str, names: Sequence[str] = (), machines: Sequence[str] = (),
+        hardware: Hardware | None = None, name: str = "cloud", admin_port: int = 0,
+    ) -> None:  # fmt: skip
+        everybody = (*names, *machines)
+        wrong = next((one for one in everybody if not _HOST_NAME.fullmatch(one)), None)
+        if wrong is not None or len(set(everybody)) < len(everybody) or not everybody:
+            raise CloudProblem(f"hosts need names of their own, of a-z, 0-9 and -: {', '.join(everybody) or 'none'}")
         self.folder, self.cache, self.suite, self.names = folder, cache, suite, tuple(names)
+        self._machine_names, self._hardware = tuple(machines), hardware or Hardware()
+        if not set(self._hardware.wires) <= {0, 1} or self._hardware.wires[:1] != (0,):
+            raise CloudProblem("wires are 0 and 1, and the first NIC is on wire 0, where the server is")
         self._name, self._admin_port = name, admin_port
         self._stack = contextlib.ExitStack()
         self.systems: dict[str, System] = {}
+        self.machines: dict[str, DebianMachine] = {}
         self.url = ""
         self.admin_password = ""
 
@@ -91,6 +103,7 @@ class Cloud:
         self.rack.ip("link", "add", _SECOND_WIRE, "type", "bridge")
         self.rack.ip("addr", "add", OUTSIDE, "dev", _SECOND_WIRE)
         self.rack.ip("link", "set", _SECOND_WIRE, "up")
+        self.rack.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])  # the hosts' way there
         upstream = f"http+unix://{quote(str(relay), safe='')}/debian"
         self.server = self._stack.enter_context(Server(self.rack, self.folder, upstream, leases=None))
         self.admin_password = self.server.admin_password
@@ -102,15 +115,49 @@ class Cloud:
             system.start()
             self.systems[host] = system
             self.enrol(host)
+        if self._machine_names:
+            self._start_machines(base)
 
     def _base(self) -> Path:
         """The tree that all hosts stand on: made once on this computer, by whoever comes first."""
         folder = self.cache / "bases"
         folder.mkdir(parents=True, exist_ok=True)
         mirror = f"http://{self.rack.address}:8080/mirror/debian"
-        with (folder / f"{self.suite}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._alone():
             return make_base(self.rack, folder, self.suite, mirror, Path(DEBIAN_KEYRING))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.cache / "bases" / f"{self.suite}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _start_machines(self, base: Path) -> None:
+        """All are switched on before the first is waited for."""
+        qemu = find_qemu(self.cache).command
+        with self._alone():
+            tree = make_boot_tree(self.rack, base)
+        for position, host in enumerate(self._machine_names, len(self.names)):
+            machine = self._machine(tree, qemu, host, _FIRST_ADDRESS + position)
+            self._stack.callback(machine.remove)
+            machine.power_on()
+            self.machines[host] = machine
+        for host, machine in self.machines.items():
+            machine.wait_up()
+            self.enrol(host)
+
+    def _machine(self, tree: BootTree, qemu: Sequence[str], host: str, number: int) -> DebianMachine:
+        taps = []
+        for nic, wire in enumerate(self._hardware.wires):
+            tap = f"tap{number}n{nic}"
+            self.rack.ip("tuntap", "add", tap, "mode", "tap")
+            self.rack.ip("link", "set", tap, "master", _SECOND_WIRE if wire else self.rack.bridge, "up")
+            taps.append(tap)
+        return DebianMachine(
+            name=host, rack=self.rack, taps=taps, macs=[lab_mac(nic * 256 + number) for nic in range(len(taps))],
+            address=str(self.rack.subnet[number]), tree=tree, folder=self.folder / "systems" / host, qemu=qemu,
+            hardware=self._hardware,
+        )  # fmt: skip
 
     def _system(self, base: Path, host: str, number: int) -> System:
         site = self.rack.add_site(host, number)
@@ -124,10 +171,11 @@ class Cloud:
 
     def enrol(self, host: str) -> None:
         """The host is made known by its NIC's address, and runs the command that it is given."""
-        system = self.systems[host]
-        self.pxeforge("host", "add", "--mac", _mac_of(system.site), "--name", host)
+        machine = self.machines.get(host)
+        mac = str(machine.macs[0]) if machine else _mac_of(self.systems[host].site)
+        self.pxeforge("host", "add", "--mac", mac, "--name", host)
         made = json.loads(self.pxeforge("host", "enrol", host, "--json"))
-        system.run(["sh", "-c", made["command"]], timeout_s=300)
+        (machine or self.systems[host]).run(["sh", "-c", made["command"]], timeout_s=300)
 
     def pxeforge(self, *words: str, timeout_s: float = 7200.0, check: bool = True) -> str:
         """The command line of the cloud's server; what it said. Raises CloudProblem when it fails."""
@@ -135,6 +183,9 @@ class Cloud:
 
     def system(self, host: str) -> System:
         return self.systems[host]
+
+    def machine(self, host: str) -> DebianMachine:
+        return self.machines[host]
 
     def status(self) -> dict[str, Any]:
         return {
@@ -147,6 +198,9 @@ class Cloud:
                     "root": str(system.root),
                 }
                 for host, system in self.systems.items()
+            } | {
+                host: {"agent": str(machine.agent), "console": str(machine.console), "address": machine.address}
+                for host, machine in self.machines.items()
             },
         }  # fmt: skip
 
@@ -169,13 +223,14 @@ def pxeforge(folder: Path, words: Sequence[str], *, timeout_s: float = 7200.0, c
 # ------------------------------------------------------------------ in the background
 
 
-def keep(folder: Path, *, cache: Path, suite: str, names: Sequence[str], name: str) -> None:
+def keep(made: Cloud) -> None:
     """Builds a cloud, writes cloud.json, and holds it until SIGTERM."""
+    folder = made.folder
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     (folder / STATUS).unlink(missing_ok=True)
-    with Cloud(folder, cache=cache, suite=suite, names=names, name=name) as cloud:
+    with made as cloud:
         write_whole(folder / STATUS, json.dumps(cloud.status(), indent=2).encode(), mode=0o600)
         say("the hosts are up")
         try:
@@ -229,10 +284,23 @@ def run_on(folder: Path, host: str, command: Sequence[str]) -> int:
     hosts = attached(folder)["hosts"]
     if host not in hosts:
         raise CloudProblem(f"there is no host {host}: {', '.join(hosts)}")
+    if "agent" in hosts[host]:
+        return _run_on_machine(Path(hosts[host]["agent"]), command)
     leader = leader_of(int(hosts[host]["keeper"]))
     if leader is None:
         raise CloudProblem(f"{host} does not run")
     return subprocess.run(entering(leader, command), check=False).returncode
+
+
+def _run_on_machine(agent: Path, command: Sequence[str]) -> int:
+    """Without a terminal and with nothing to read; what it says is shown when it has ended."""
+    try:
+        done = guest_agent.run(agent, command, timeout_s=None)
+    except guest_agent.GuestAgentError as error:
+        raise CloudProblem(str(error)) from error
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def restart_server(folder: Path) -> None:
@@ -270,13 +338,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest = rest[1:] if rest[:1] == ["--"] else rest
     with _sentence():
         if options.command in ("up", "keep"):
-            names = options.hosts.split(",")
-            cache = options.cache.resolve()
+            made = _described(options, folder)
             if options.command == "keep":
-                keep(folder, cache=cache, suite=options.suite, names=names, name=options.name)
+                keep(made)
                 return 0
-            words = ["--suite", options.suite, "--hosts", options.hosts, "--cache", str(cache), "--name", options.name]
-            print(json.dumps(up(folder, words), indent=2))
+            chosen = {
+                name: getattr(options, name) for name in ("suite", "hosts", "machines", "name", "memory", "wires")
+            }
+            words = [f"--{name}={value}" for name, value in chosen.items()]
+            print(json.dumps(up(folder, [*words, f"--cache={made.cache}"]), indent=2))
         elif options.command == "run":
             return run_on(folder, options.host, [*options.words, *rest] or ["bash"])
         elif options.command == "pxeforge":
@@ -287,6 +357,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _described(options: argparse.Namespace, folder: Path) -> Cloud:
+    try:
+        wires = tuple(int(wire) for wire in options.wires.split(","))
+    except ValueError:
+        raise CloudProblem(f"--wires is a list of numbers like 0,1, not {options.wires}") from None
+    machines = _split(options.machines)
+    names = _split(options.hosts) or ([] if machines else ["c1"])
+    return Cloud(
+        folder, cache=options.cache.resolve(), suite=options.suite, names=names, machines=machines,
+        hardware=Hardware(memory_mb=options.memory, wires=wires), name=options.name,
+    )  # fmt: skip
+
+
+def _split(words: str) -> list[str]:
+    return [one for one in words.split(",") if one]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pxeforge.lab.cloud", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
@@ -295,7 +382,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dir", type=Path, required=True)
         if name in ("up", "keep"):
             command.add_argument("--suite", default="bookworm")
-            command.add_argument("--hosts", default="c1", help="names, separated by commas")
+            command.add_argument(
+                "--hosts", default="", help="names, separated by commas; c1 when there are none at all"
+            )
+            command.add_argument("--machines", default="", help="names of those that are machines in QEMU")
+            command.add_argument("--memory", type=int, default=Hardware().memory_mb, help="MB of each machine")
+            command.add_argument("--wires", default="0,1", help="the wire (0 or 1) of each NIC of the machines")
             command.add_argument("--cache", type=Path, default=Path("/var/cache/pxeforge-lab"))
             command.add_argument("--name", default="cloud")
         if name == "run":

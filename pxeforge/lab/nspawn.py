@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pxeforge.lab.guest_agent import ENVIRONMENT
 from pxeforge.lab.rack import NETNS_DIR, Rack, Site, stop
 
 PROGRAMS: Final = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap"}  # and the package it is in
@@ -142,29 +143,14 @@ class System:
     def _mount(self) -> None:
         if self._is_mounted:
             return
-        for part in ("upper", "work", "root"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
-        options = f"lowerdir={self.base},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
-        done = subprocess.run(
-            ["mount", "-t", "overlay", f"lab-{self.name}", "-o", options, str(self.root)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise NspawnError(f"overlayfs on {self.folder} failed: {done.stderr.strip()}: use a folder on a real disk")
+        mount_layers([self.base], self.folder)
         self._is_mounted = True
 
     def _make_its_own(self) -> None:
-        """At its first start: names, machine id, SSH host keys."""
+        """At its first start."""
         if (self.root / "etc/hostname").exists() and (self.root / "etc/hostname").read_text() == f"{self.name}\n":
             return
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.site.address} {self.name}\n")
-        # Left to systemd, it would come from this computer's hardware and be the same for all.
-        (self.root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
-        make_keys = ["chroot", str(self.root), "ssh-keygen", "-A"]
-        done = subprocess.run(make_keys, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise NspawnError(f"{self.name} has no SSH host keys: {done.stderr.strip()}")
-        (self.root / "etc/hostname").write_text(f"{self.name}\n")
+        make_its_own(self.root, self.name, str(self.site.address))
 
     def _wait_up(self) -> None:
         deadline = time.monotonic() + _BOOT_S
@@ -246,6 +232,35 @@ class System:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def mount_layers(layers: Sequence[Path], folder: Path) -> Path:
+    """Mounts trees over each other, the uppermost first, as folder/root; what is written goes to folder/upper.
+
+    Raises NspawnError.
+    """
+    for part in ("upper", "work", "root"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    lower = ":".join(map(str, layers))
+    options = f"lowerdir={lower},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+    done = subprocess.run(
+        ["mount", "-t", "overlay", f"lab-{folder.name}", "-o", options, str(folder / "root")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise NspawnError(f"overlayfs on {folder} failed: {done.stderr.strip()}: use a folder on a real disk")
+    return folder / "root"
+
+
+def make_its_own(root: Path, name: str, address: str) -> None:
+    """Names, machine id and SSH host keys, which no two systems share. Raises NspawnError."""
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
+    # Left to systemd, it would come from this computer's hardware and be the same for all.
+    (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
+    done = subprocess.run(["chroot", str(root), "ssh-keygen", "-A"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NspawnError(f"{name} has no SSH host keys: {done.stderr.strip()}")
+    (root / "etc/hostname").write_text(f"{name}\n")
+
+
 def leader_of(keeper: int) -> int | None:
     """The init of the system that this systemd-nspawn keeps, as this computer sees it; None while there is none."""
     with contextlib.suppress(OSError):
@@ -259,8 +274,7 @@ def entering(leader: int, command: Sequence[str]) -> list[str]:
     """The command line that runs a command, as root, in the system with this init."""
     return [
         "nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
-        "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-        "HOME=/root", *command,
+        "env", "-i", *ENVIRONMENT, *command,
     ]  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def further_disk(path: Path, serial: str) -> list[str]:
 class Machine:
     """One machine; console, control socket and QEMU's own words are files next to the disk.
 
-    `qemu` is the command that find_qemu returns. TCG with one vCPU: a second one makes emulation slower.
+    `qemu` is the command that find_qemu returns. TCG with one vCPU: a second one makes an install slower.
     """
 
     rack: Namespace  # where its tap is
@@ -79,6 +79,7 @@ class Machine:
     disk: Path
     qemu: Sequence[str]
     memory_mb: int = 1536
+    processors: int = 1
     firmware: Firmware = Firmware.BIOS  # UEFI_…: its PXE; HTTP_…: the same firmware, which boots by HTTP only
     secure_boot: bool = False  # enforced, with the keys that PCs are sold with
     uuid: uuids.UUID = field(default_factory=uuids.uuid4)
@@ -144,7 +145,7 @@ class Machine:
         return [
             *self.qemu,
             *("-name", _quoted(self.serial), "-machine", board, *self._flash()),
-            *("-accel", "tcg", "-cpu", _ARM_CPU if arm else "max", "-smp", "1"),
+            *("-accel", "tcg", "-cpu", _ARM_CPU if arm else "max", "-smp", str(self.processors)),
             *("-m", str(self.memory_mb), "-display", "none", "-monitor", "none", "-nodefaults"),
             *("-smbios", f"type=1,{smbios}", "-device", "virtio-rng-pci"),
             *("-drive", f"file={_quoted(self.disk)},if=none,id=disk,format=raw,cache=unsafe,discard=unmap"),
