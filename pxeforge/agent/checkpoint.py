@@ -26,9 +26,17 @@ class Checkpoint:
         return value if fits else None
 
     def save(
-        self, claim: dict[str, Any], results: list[dict[str, Any]], starts: int, result: dict[str, Any] | None = None
+        self,
+        claim: dict[str, Any],
+        results: list[dict[str, Any]],
+        starts: int,
+        result: dict[str, Any] | None = None,
+        *,
+        durable: bool = True,
     ) -> None:
-        write_json(self._file, {"claim": claim, "results": results, "starts": starts, "result": result})
+        """`durable`: after a power cut too. A task that has changed nothing yet may then begin anew."""
+        values = {"claim": claim, "results": results, "starts": starts, "result": result}
+        write_json(self._file, values, durable=durable)
 
     def clear(self) -> None:
         self._file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _READ_BYTES = 1 << 20  # of what a command prints, for steps that read it
 _SHOWN_CHARACTERS = 3500  # of each stream in reports: both and a message fit into what the server keeps
@@ -67,8 +68,11 @@ class Execution:
         secrets: Iterable[str] = (),
         path_env: str = _PATH,
         state_folder: Path | None = None,
+        remembered: dict[str, Any] | None = None,
     ) -> None:
+        """`remembered`: what steps know from earlier tasks of this agent, in memory only; theirs to read and write."""
         self.root = root
+        self.remembered: dict[str, Any] = {} if remembered is None else remembered
         self.check_only = check_only
         self.state_folder = state_folder
         self._path_env = path_env
@@ -91,6 +95,7 @@ class Execution:
             secrets=self._secrets,
             path_env=self._path_env,
             state_folder=self.state_folder,
+            remembered=self.remembered,
         )
 
     def path(self, absolute: str) -> Path:
@@ -178,19 +183,33 @@ class Execution:
             return Ran(code, self.redact(_tail(out)), self.redact(_tail(err)))
 
     def _wait(self, process: subprocess.Popen[bytes], deadline: float) -> int | None:
-        while True:
-            try:
-                return process.wait(timeout=0.05 if self._interrupted.is_set() else 0.5)
-            except subprocess.TimeoutExpired:
-                if time.monotonic() < deadline and not self._interrupted.is_set():
-                    continue
-            _kill_group(process, signal.SIGTERM)
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                _kill_group(process, signal.SIGKILL)
-                process.wait()
-            return None
+        while not self._interrupted.is_set():
+            if _has_ended(process, max(0.0, min(0.5, deadline - time.monotonic()))):
+                return process.returncode
+            if time.monotonic() >= deadline:
+                break
+        _kill_group(process, signal.SIGTERM)
+        if not _has_ended(process, 5):
+            _kill_group(process, signal.SIGKILL)
+            process.wait()
+        return None
+
+
+def _has_ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    """Whether it ends in time; known at once where the kernel tells (Linux 5.3), else by looking now and then."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(within_s)
+        return process.returncode is not None
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(handle, selectors.EVENT_READ)
+            selector.select(within_s)
+    finally:
+        os.close(handle)
+    return process.poll() is not None
 
 
 def _kill_group(process: subprocess.Popen[bytes], number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import ssl
@@ -14,6 +15,7 @@ from pxeforge.agent.execution import Execution, StepFailed
 
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _PAUSE_S = 1.0
+_KEPT_S = 60.0  # a password takes keystone a good part of a second, and the steps of a run follow each other at once
 _AWAY = frozenset({500, 502, 503, 504})  # a service that has just started, or whose neighbours have not yet
 
 
@@ -43,6 +45,9 @@ class KeystoneSession:
         self._deadline_s, self._timeout_s = deadline_s, timeout_s
         self._identity = versioned(str(auth["url"]))
         self._token = ""
+        text = json.dumps(dict(auth), sort_keys=True, default=str)
+        self._name = f"token {hashlib.sha256(text.encode()).hexdigest()}"
+        self._is_kept = False  # the token and its catalogue are those of an earlier step
         self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
         self.catalogue: list[dict[str, Any]] = []
         self.project_id = self.user_id = ""
@@ -75,7 +80,7 @@ class KeystoneSession:
             given = {"X-Auth-Token": self._token, **(headers or {})}
             status, answer, _ = self._patiently(method, url, body, given)
             if status == 401 and not last and status not in accept:
-                self._token = ""  # expired, or the service has just got new keys
+                self.forget()  # expired, or the service has just got new keys
                 continue
             break
         if 200 <= status < 300 or status in accept:
@@ -91,6 +96,9 @@ class KeystoneSession:
                 for endpoint in service.get("endpoints") or []:
                     if endpoint.get("interface") == interface and endpoint.get("region_id") == region:
                         return str(endpoint["url"]).rstrip("/")
+        if self._is_kept:  # it may have been registered since
+            self.forget()
+            return self.endpoint(service_type, region, interface)
         raise StepFailed(f"the catalogue has no {interface} endpoint of {service_type} in {region}: register it first")
 
     def accepts_password(self, user: str, domain_id: str, password: str) -> bool:
@@ -106,7 +114,22 @@ class KeystoneSession:
             raise Refused(status, f"keystone does not say whether the password of {user} is right: {_said(answer)}")
         return status == 201
 
+    def forget(self) -> None:
+        """The next request gets a new token, with the catalogue as it is then."""
+        self._token, self._is_kept = "", False
+        self._execution.remembered.pop(self._name, None)
+
     def _log_in(self) -> None:
+        """With the token that a step has got lately, or a new one."""
+        until, kept = self._execution.remembered.get(self._name, (0.0, None))
+        self._is_kept = kept is not None and time.monotonic() < until
+        if not self._is_kept:
+            kept = self._new_token()
+            self._execution.remembered[self._name] = (time.monotonic() + _KEPT_S, kept)
+        self._token, self.catalogue, self.project_id, self.user_id = kept
+
+    def _new_token(self) -> tuple[str, list[dict[str, Any]], str, str]:
+        """Token, catalogue, project and user."""
         auth = self._auth
         user = {"name": auth["user"], "domain": {"name": auth.get("user_domain") or "Default"}}
         project = {"name": auth["project"], "domain": {"name": auth.get("project_domain") or "Default"}}
@@ -120,11 +143,9 @@ class KeystoneSession:
                 f"keystone gives {auth['user']} no token for project {auth['project']} ({status}: {_said(answer)}):"
                 " check user, password and project",
             )
-        self._token = str(token)
         told = answer.get("token") or {}
-        self.catalogue = told.get("catalog") or []
-        self.project_id = str((told.get("project") or {}).get("id") or "")
-        self.user_id = str((told.get("user") or {}).get("id") or "")
+        project, who = told.get("project") or {}, told.get("user") or {}
+        return str(token), told.get("catalog") or [], str(project.get("id") or ""), str(who.get("id") or "")
 
     def _patiently(
         self, method: str, url: str, body: Any, headers: Mapping[str, str]

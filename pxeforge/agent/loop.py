@@ -19,6 +19,7 @@ from pxeforge.agent.transport import AgentPlane, Reply, Unreachable, WrongCertif
 
 _CLAIM_WAIT_S = 25.0
 _LONGEST_PAUSE_S = 60.0
+_GATHER_S = 1.0  # what a task has to tell waits so long for more; a short task tells it all by its result
 _GOES_DOWN_S = 300.0  # services may take their time to stop
 _MOST_STARTS = 4  # a task that kills the agent each time must not do so for ever
 _STALE = 409
@@ -45,6 +46,7 @@ class Agent:
         self._path_env = path_env
         self._stop = threading.Event()
         self._dry_changes: tuple[str, Changes] | None = None
+        self._remembered: dict[str, Any] = {}
         self._poll_s = 2.0
 
     def stop(self) -> None:
@@ -52,6 +54,12 @@ class Agent:
 
     def run(self) -> None:
         """Until stop(); no answer from the server is ever a reason to end."""
+        try:
+            self._live()
+        finally:
+            self._plane.close()
+
+    def _live(self) -> None:
         self._hello()
         self._resume()
         failures = 0
@@ -100,7 +108,7 @@ class Agent:
         self._perform(claim, results, starts)
 
     def _perform(self, claim: dict[str, Any], results: list[dict[str, Any]], starts: int) -> None:
-        self._checkpoint.save(claim, results, starts)
+        self._checkpoint.save(claim, results, starts, durable=status_of(results) != "ok")
         try:
             steps, execution = self._prepare(claim)
         except (TypeError, ValueError, AttributeError) as error:
@@ -131,6 +139,7 @@ class Agent:
             check_only=bool(claim.get("check")),
             secrets=values,
             state_folder=self._state_folder,
+            remembered=self._remembered,
             **({} if self._path_env is None else {"path_env": self._path_env}),
         )
         return [dict(step) for step in fill_secrets(claim.get("steps") or [], named)], execution
@@ -159,13 +168,13 @@ class Agent:
                     return False
                 result = _not_run(claim, len(results), str(interruption), round(time.monotonic() - began, 3))
             except Rebooting as rebooting:
-                lease.tell(name, "running", f"the host reboots: {rebooting}")
+                lease.tell(name, "running", f"the host reboots: {rebooting}", at_once=True)
                 self._checkpoint.save(claim, results, 0)  # an ordered reboot is no crash: it does not count as a start
                 if self._stop.wait(_GOES_DOWN_S):
                     return False
                 result = _not_run(claim, len(results), f"the host did not go down within {_GOES_DOWN_S:g} s")
             results.append(result)
-            self._checkpoint.save(claim, results, starts)
+            self._checkpoint.save(claim, results, starts, durable=status_of(results) != "ok")
             lease.tell(name, result["status"], result["message"])
             if result["status"] == "failed":
                 break
@@ -182,7 +191,7 @@ class Agent:
 
     def _finish(self, claim: dict[str, Any], results: list[dict[str, Any]], starts: int) -> None:
         result = {"fence": claim["fence"], "status": status_of(results), "steps": results}
-        self._checkpoint.save(claim, results, starts, result)
+        self._checkpoint.save(claim, results, starts, result, durable=result["status"] != "ok")
         self._report(claim, result)
 
     def _report(self, claim: dict[str, Any], result: dict[str, Any]) -> None:
@@ -229,7 +238,7 @@ class _Lease:
         self._events: list[dict[str, Any]] = []
         self._step = ""
         self._wake = threading.Condition()
-        self._over = self._unreachable = False
+        self._over = self._unreachable = self._is_urgent = False
         self.lost = False
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -243,9 +252,10 @@ class _Lease:
             self._wake.notify()
         self._thread.join(timeout=60)
 
-    def tell(self, step: str, status: str, message: str) -> None:
+    def tell(self, step: str, status: str, message: str, *, at_once: bool = False) -> None:
         with self._wake:
             self._step = step
+            self._is_urgent = self._is_urgent or at_once
             self._events.append({"step": step, "status": status, "message": message, "at": time.time()})
             self._wake.notify()
 
@@ -253,8 +263,10 @@ class _Lease:
         while True:
             with self._wake:
                 self._wake.wait_for(self._has_work, min(self._lease_s / 3, _LONGEST_PAUSE_S))
-                if self._over and (self._unreachable or not self._events):
+                self._wake.wait_for(lambda: self._over or self._is_urgent, min(self._lease_s / 3, _GATHER_S))
+                if self._over and (self._unreachable or not self._is_urgent):
                     return  # the result tells the same story
+                self._is_urgent = False
                 events = self._events[:]
             if not events:
                 line = self._execution.last_line()

@@ -27,7 +27,11 @@ class SessionStep(Step):
         with KeystoneSession(
             self.params["auth"], self.execution, deadline_s=deadline_s, timeout_s=timeout_s
         ) as session:
-            return self.walk(session, apply=apply)
+            try:
+                return self.walk(session, apply=apply)
+            finally:
+                if apply:  # the catalogue may be another one now
+                    session.forget()
 
     def walk(self, session: KeystoneSession, *, apply: bool) -> list[str]:
         """What differs (with `apply`: what differed and was changed)."""

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import ssl
+import threading
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,10 @@ def certificate_fingerprint(certificate_pem: str) -> str:
 
 
 class AgentPlane:
-    """The server's agent plane, spoken to with this host's credential; a connection per request."""
+    """The server's agent plane, spoken to with this host's credential, from any thread.
+
+    Connections are kept for the next request: to shake hands costs more than to ask.
+    """
 
     def __init__(self, url: str, token: str, certificate_pem: str, timeout_s: float = 30.0) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -71,24 +75,64 @@ class AgentPlane:
         self._context = pinned_context(certificate_pem)
         self._pinned = certificate_fingerprint(certificate_pem)
         self._timeout_s = timeout_s
+        self._idle: list[http.client.HTTPSConnection] = []
+        self._lock = threading.Lock()
 
     def post(self, path: str, body: dict[str, Any], extra_timeout_s: float = 0.0) -> Reply:
         """Raises Unreachable and WrongCertificate; any HTTP status is a Reply."""
-        connection = http.client.HTTPSConnection(
-            self._host, self._port, timeout=self._timeout_s + extra_timeout_s, context=self._context
-        )
+        timeout_s = self._timeout_s + extra_timeout_s
         try:
-            connection.connect()
-            self._compare(connection.sock)
-            headers = {"Authorization": f"Bearer {self._token}"}
-            return _exchange(connection, self._prefix + path, body, headers)
+            kept = self._kept(timeout_s)
+            if kept is not None:
+                try:
+                    return self._ask(kept, path, body)
+                except TimeoutError:
+                    raise
+                except (OSError, http.client.HTTPException):
+                    self.close()  # the server has closed it meanwhile, and all others with it if it was restarted
+            return self._ask(self._connected(timeout_s), path, body)
         except ssl.SSLCertVerificationError:
             raise self._refusal() from None
         except (OSError, http.client.HTTPException) as error:
             where = f"{self._host}:{self._port}"
             raise Unreachable(f"the server at {where} gives no answer ({error or type(error).__name__})") from None
-        finally:
+
+    def close(self) -> None:
+        """Ends the connections that are kept; the next request makes one."""
+        with self._lock:
+            ended, self._idle = self._idle, []
+        for connection in ended:
             connection.close()
+
+    def _kept(self, timeout_s: float) -> http.client.HTTPSConnection | None:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None and connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        return connection
+
+    def _connected(self, timeout_s: float) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._context)
+        try:
+            connection.connect()
+            self._compare(connection.sock)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _ask(self, connection: http.client.HTTPSConnection, path: str, body: dict[str, Any]) -> Reply:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        is_open = False
+        try:
+            reply, is_open = _exchange(connection, self._prefix + path, body, headers)
+        finally:
+            if not is_open:
+                connection.close()
+        if is_open:
+            with self._lock:
+                self._idle.append(connection)
+        return reply
 
     def _compare(self, sock: Any) -> None:
         shown = sock.getpeercert(binary_form=True)
@@ -110,7 +154,7 @@ def post_plain(url: str, body: dict[str, Any], timeout_s: float = 30.0) -> Reply
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        return _exchange(connection, target or "/", body, {})
+        return _exchange(connection, target or "/", body, {"Connection": "close"})[0]
     except (OSError, http.client.HTTPException) as error:
         where = f"{parts.hostname}:{parts.port or 80}"
         raise Unreachable(f"the server at {where} gives no answer ({error or type(error).__name__})") from None
@@ -120,9 +164,10 @@ def post_plain(url: str, body: dict[str, Any], timeout_s: float = 30.0) -> Reply
 
 def _exchange(
     connection: http.client.HTTPConnection, target: str, body: dict[str, Any], headers: dict[str, str]
-) -> Reply:
+) -> tuple[Reply, bool]:
+    """The answer, and whether the connection can be used again."""
     content = json.dumps(body).encode()
-    fixed = {"Content-Type": "application/json", "User-Agent": f"pxeforge-agent/{AGENT_VERSION}", "Connection": "close"}
+    fixed = {"Content-Type": "application/json", "User-Agent": f"pxeforge-agent/{AGENT_VERSION}"}
     connection.request("POST", target, content, {**fixed, **headers})
     response = connection.getresponse()
     raw = response.read(_LARGEST_REPLY)
@@ -132,7 +177,8 @@ def _exchange(
         parsed = {}
     if response.status == 200 and not isinstance(parsed, dict):
         raise Unreachable("the server's answer is no JSON object")
-    return Reply(response.status, parsed if isinstance(parsed, dict) else {})
+    is_open = response.isclosed() and not response.will_close
+    return Reply(response.status, parsed if isinstance(parsed, dict) else {}), is_open
 
 
 def _first_pem(text: str) -> str:

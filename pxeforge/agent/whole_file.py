@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 
-def write_whole(path: Path, content: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
-    """Replaces the file (or symbolic link) at path; raises OSError and then leaves the old one as it was."""
+def write_whole(path: Path, content: bytes, mode: int, uid: int = -1, gid: int = -1, *, durable: bool = True) -> None:
+    """Replaces the file (or symbolic link) at path; raises OSError and then leaves the old one as it was.
+
+    What is not durable outlives us, but not a power cut: then it may be the old one, or damaged.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -20,19 +23,21 @@ def write_whole(path: Path, content: bytes, mode: int, uid: int = -1, gid: int =
             if (uid, gid) != (-1, -1):
                 os.fchown(file.fileno(), uid, gid)
             os.fchmod(file.fileno(), mode)  # after chown, which drops the set-id bits
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
+def write_json(path: Path, value: Any, mode: int = 0o600, *, durable: bool = True) -> None:
     """JSON that only its owner can read, unless mode says otherwise."""
-    write_whole(path, json.dumps(value, sort_keys=True).encode(), mode)
+    write_whole(path, json.dumps(value, sort_keys=True).encode(), mode, durable=durable)
 
 
 def _sync_folder(folder: Path) -> None:

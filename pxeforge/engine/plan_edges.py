@@ -78,7 +78,7 @@ class Edges:
             for text in task.requires:
                 found[self._same_host(host, role, text, task)] = None
         elif task.kind == "verify":
-            for name in self._required(role):
+            for name in self._required(role, host):
                 found.update(dict.fromkeys(last_tasks(self._roles[name], host)))
         else:
             found.update(dict.fromkeys(self._by_order(host, role, task, removed)))
@@ -90,12 +90,18 @@ class Edges:
                     found[before] = None
         return tuple(found)
 
-    def _required(self, role: Role) -> list[str]:
+    def _required(self, role: Role, host: PlanHost) -> list[str]:
         """The role and all that it requires, directly or not."""
         found = [role.name]
         for name in found:  # grows while it is walked
-            found.extend(other for other in self._roles[name].requires if other not in found)
+            there = (self._there(other, host) for other in self._roles[name].requires)
+            found.extend(other for other in there if other not in found)
         return found
+
+    def _there(self, name: str, host: PlanHost) -> str:
+        """The role itself, or what replaces it on the host."""
+        names = self._order[host.host_id]
+        return name if name in names else next((one for one in names if self._roles[one].replaces == name), name)
 
     def _by_order(self, host: PlanHost, role: Role, task: RoleTask, removed: Sequence[str]) -> list[str]:
         same = [item for item in role.tasks if item.kind == task.kind]
@@ -103,13 +109,14 @@ class Edges:
         if position > 0:
             return [task_id(role.name, same[position - 1].name, host)]
         if task.kind == "remove":  # what stands on a role goes first
-            above = [name for name in removed if role.name in self._roles[name].requires]
+            above = [name for name in removed if {role.name, role.replaces} & {*self._roles[name].requires}]
             return [before for name in above for before in last_tasks(self._roles[name], host, "remove")]
-        return [before for name in role.requires for before in last_tasks(self._roles[name], host)]
+        required = [self._there(name, host) for name in role.requires]
+        return [before for name in required for before in last_tasks(self._roles[name], host)]
 
     def _same_host(self, host: PlanHost, role: Role, text: str, task: RoleTask) -> str:
         role_name, _, task_name = text.rpartition(".")
-        role_name = role_name or role.name
+        role_name = self._there(role_name or role.name, host)
         there = role_name in self._order[host.host_id]
         found = next((item for item in self._roles[role_name].tasks if item.name == task_name), None) if there else None
         if found is None or (found.kind == "remove") != (task.kind == "remove"):

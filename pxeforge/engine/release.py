@@ -8,6 +8,7 @@ match: {id: debian, version: "12"}      # what a host's /etc/os-release says (id
 packages: {keystone: [keystone, …]}     # by role; in templates `release.packages.keystone`
 units: {keystone: [keystone]}           # `release.units.keystone`
 options: {keystone: {…}}                # anything else a role needs to know, `release.options.keystone.…`
+lacks: {keystone: no longer there, …}   # roles that cannot be on it, and why
 fixes: […]                              # faults of packages and their remedies: see package_fix.py
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,7 @@ class Release:
     options: Mapping[str, Mapping[str, Any]]
     file: str
     fixes: tuple[PackageFix, ...] = ()
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, facts: Mapping[str, Any]) -> bool:
         told = facts.get("os")
@@ -74,6 +76,7 @@ class _RawRelease(_Raw):
     units: dict[Name, list[UnitName]] = {}
     options: dict[Name, dict[str, Any]] = {}
     fixes: list[RawFix] = []
+    lacks: dict[Name, str] = {}
 
 
 def load_releases(folders: Iterable[Path]) -> dict[str, Release]:
@@ -128,6 +131,7 @@ def _release(raw: _RawRelease, document: Document) -> Release:
         options=raw.options,
         file=document.file,
         fixes=fixes,
+        lacks=raw.lacks,
     )
 
 

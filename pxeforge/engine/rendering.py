@@ -18,6 +18,8 @@ class Renderer:
         self._texts: dict[Hashable, str] = {}
         self._data: dict[Hashable, Any] = {}
         self._asks: dict[Hashable, _Asked] = {}
+        self._variables: dict[str, str] = {}  # of the host that was asked for last
+        self._variables_of: Mapping[str, Any] | None = None
 
     def text(self, source: str, values: Mapping[str, Any]) -> str:
         """The text; raises TemplateProblem."""
@@ -59,10 +61,20 @@ class Renderer:
         asked = self._asked(source)
         if asked.of_host:
             return None
-        variables = values["vars"]
-        given = tuple((name, repr(variables[name])) for name in asked.variables if name in variables)
+        key = source if isinstance(source, str) else id(source)
+        if asked is _NOTHING:
+            return key
+        given = tuple([self._as_text(name, values) for name in asked.variables])
         release = id(values["release"]) if asked.release else 0
-        return (source if isinstance(source, str) else id(source), values["server"]["address"], release, given)
+        return (key, values["server"]["address"], release, given)
+
+    def _as_text(self, name: str, values: Mapping[str, Any]) -> str | None:
+        """A variable's value; None where the host has no such variable (yet)."""
+        if self._variables_of is not values:
+            self._variables, self._variables_of = {}, values
+        if name not in self._variables and name in values["vars"]:
+            self._variables[name] = repr(values["vars"][name])
+        return self._variables.get(name)
 
     def _asked(self, source: Any) -> _Asked:
         """What the templates in a text or in data ask for."""

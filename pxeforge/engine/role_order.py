@@ -9,8 +9,12 @@ from pxeforge.engine.roles import Role
 
 
 def role_order(names: Sequence[str], roles: Mapping[str, Role]) -> tuple[str, ...]:
-    """The names and all roles they require, required ones first; raises PlanProblem (unknown, cycle, conflict)."""
+    """The names and all roles they require, required ones first; raises PlanProblem (unknown, cycle, conflict).
+
+    Of the names, one that replaces a role comes wherever that role is required.
+    """
     order: list[str] = []
+    instead = {role.replaces: role.name for name in names if (role := roles.get(name)) and role.replaces}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
@@ -22,7 +26,7 @@ def role_order(names: Sequence[str], roles: Mapping[str, Role]) -> tuple[str, ..
         if name not in roles:
             raise PlanProblem(f"there is no role {name}: choose from {', '.join(sorted(roles))}")
         for required in roles[name].requires:
-            visit(required, (*path, name))
+            visit(instead.get(required, required), (*path, name))
         order.append(name)
 
     for name in names:

@@ -4,6 +4,7 @@ name: mariadb                     # the name of its folder
 summary: one sentence
 requires: [base]                  # these roles come first on the same host
 conflicts: [postgresql]
+replaces: mysql                   # on a host that is given this role it is what others mean that require that one
 disks: {count: 2, min_gb: 20}     # whole disks beside the system's own; checked when the plan is made
 networks: [tunnel]                # purposes of networks that its hosts must be on
 members: {min: 1, max: 7, odd: true}                  # how many hosts of a plan may have it
@@ -166,6 +167,7 @@ class Role:
     playbooks: Mapping[str, str] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
     members: Members = Members()
+    replaces: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -219,6 +221,7 @@ class _RawRole(_Raw):
     summary: Annotated[str, StringConstraints(min_length=1)]
     requires: list[Name] = []
     conflicts: list[Name] = []
+    replaces: Name | None = None
     disks: _RawDisks | None = None
     variables: dict[VariableName, _RawVariable] = {}
     tasks: list[_RawTask] = []
@@ -361,6 +364,7 @@ class _RoleReader:
             playbooks=dict(self._files.get("playbooks", {})),
             networks=tuple(raw.networks),
             members=Members(least=raw.members.min, most=raw.members.max, odd=raw.members.odd),
+            replaces=raw.replaces,
         )
 
     def _wrong(self, at: Location, message: str, fix: str) -> None:
@@ -399,7 +403,7 @@ def _cross_findings(roles: Mapping[str, Role], broken: set[str]) -> list[Finding
     owners: dict[str, Role] = {}
     known = set(roles) | broken
     for role in roles.values():
-        mentioned = [*role.requires, *role.conflicts]
+        mentioned = [*role.requires, *role.conflicts, *([role.replaces] if role.replaces else [])]
         for name in mentioned:
             if name not in known:
                 findings.append(

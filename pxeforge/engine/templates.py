@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, meta, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _WHOLE_EXPRESSION = re.compile(r"\A\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*\Z", re.DOTALL)
@@ -79,6 +79,7 @@ class TemplateEngine:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._environment.filters["refuse"] = _refuse
         self._compiled: dict[str, Any] = {}
         self._names: dict[str, frozenset[str]] = {}
         self._variables: dict[str, frozenset[str] | None] = {}
@@ -112,10 +113,16 @@ class TemplateEngine:
         """The text with all values filled in; raises TemplateProblem."""
         try:
             if source not in self._compiled:
-                self._compiled[source] = self._environment.from_string(source)
+                self._compiled[source] = self._from(source)
             return str(self._compiled[source].render(values))
         except Exception as error:  # a template is foreign code: whatever it does is its problem, not ours
             raise TemplateProblem(_reason(error)) from None
+
+    def _from(self, source: str) -> Template:
+        """With its globals in one plain dictionary: they are copied for every host."""
+        template = self._environment.from_string(source)
+        template.globals = dict(template.globals)
+        return template
 
     def evaluate(self, source: str, values: Mapping[str, Any]) -> Any:
         """Like render, but a source that is one `{{ expression }}` keeps the type of its value."""
@@ -125,14 +132,20 @@ class TemplateEngine:
         key = "\0" + source
         try:
             if key not in self._compiled:
-                expression = whole.group(1).strip()
-                self._compiled[key] = self._environment.compile_expression(expression, undefined_to_none=False)
+                expression = self._environment.compile_expression(whole.group(1).strip(), undefined_to_none=False)
+                expression._template.globals = dict(expression._template.globals)
+                self._compiled[key] = expression
             value = self._compiled[key](**values)
             if isinstance(value, StrictUndefined):
                 value._fail_with_undefined_error()
         except Exception as error:
             raise TemplateProblem(_reason(error)) from None
         return value
+
+
+def _refuse(sentence: str) -> str:
+    """`{{ 'sentence' | refuse }}`: there is no plan with such values."""
+    raise TemplateProblem(sentence)
 
 
 def _key_of(node: nodes.Getattr | nodes.Getitem) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pxeforge.services import rescue
@@ -16,18 +15,18 @@ from pxeforge.store.tables import AgentCredential, Host
 
 POLL_S = 2.0
 _SEEN_EVERY_S = 10.0
+# Past the ORM: a thousand agents ask five hundred times a second.
+_BY_DIGEST = "SELECT host_id, seen_at FROM agent_credentials WHERE digest = :digest"
 _FACTS_REFUSED_EVERY_S = 3600.0
 
 
 def authenticate(ctx: Context, credential: str) -> str:
     """The host id behind a credential; raises Forbidden."""
-    with ctx.database.read() as session:
-        row = session.scalars(select(AgentCredential).where(AgentCredential.digest == digest(credential))).first()
-        if row is None:
-            raise Forbidden("this credential is not known: register the host again")
-        stale = row.seen_at is None or ctx.clock() - row.seen_at > _SEEN_EVERY_S
-        host_id = row.host_id
-    if stale:
+    rows = ctx.database.look_up(_BY_DIGEST, digest=digest(credential))
+    if not rows:
+        raise Forbidden("this credential is not known: register the host again")
+    host_id, seen_at = str(rows[0][0]), rows[0][1]
+    if seen_at is None or ctx.clock() - seen_at > _SEEN_EVERY_S:
         with ctx.database.write() as session:
             host, row = _known(session, host_id)
             host.seen_at = row.seen_at = ctx.clock()

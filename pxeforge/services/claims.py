@@ -24,6 +24,7 @@ _REBOOTS: Final = "the host reboots"  # how an agent begins to say so (agent/loo
 _SAID_CHARACTERS: Final = 300
 _READ_CHARACTERS: Final = 5000  # a secret at the cut of what is shown is still whole there
 _RUNNING: Final = select(Run.id, Run.version).where(Run.state == "running").order_by(Run.created_at)
+_RUNNING_NOW: Final = "SELECT id, version FROM runs WHERE state = 'running'"
 
 
 def claim(ctx: Context, host_id: str) -> dict[str, Any] | None:
@@ -41,6 +42,8 @@ def claim(ctx: Context, host_id: str) -> dict[str, Any] | None:
 
 def _has_something(ctx: Context, host_id: str) -> bool:
     # Every agent asks every few seconds: the common "no" must not take the write lock, and costs one small question.
+    if all(ctx.runs.is_idle(run_id, version, host_id) for run_id, version in ctx.database.look_up(_RUNNING_NOW)):
+        return False
     with ctx.database.read() as session:
         for run_id, version in session.execute(_RUNNING):
             if ctx.runs.is_idle(run_id, version, host_id):

@@ -85,13 +85,18 @@ def _clean(steps: Any, values: Sequence[str]) -> list[dict[str, Any]]:
     cleaned = []
     for step in steps if isinstance(steps, list) else []:
         if isinstance(step, dict):
-            texts = {key: redact(str(step[key]), values) for key in _STEP_TEXTS if step.get(key)}
+            texts = {key: redact(_storable(step[key]), values) for key in _STEP_TEXTS if step.get(key)}
             # Of what was printed the end counts, of a difference the beginning, which names the file.
             texts = {
                 key: text[:_KEPT_CHARACTERS] if key == "diff" else text[-_KEPT_CHARACTERS:]
                 for key, text in texts.items()
             }
-            plain = {key: str(step.get(key, ""))[:200] for key in _STEP_WORDS}
+            plain = {key: _storable(step.get(key, ""))[:200] for key in _STEP_WORDS}
             duration = step.get("duration_s", 0)
             cleaned.append({**plain, **texts, "duration_s": duration if isinstance(duration, int | float) else 0.0})
     return cleaned
+
+
+def _storable(value: Any) -> str:
+    """Without what no database takes: NUL, and halves of surrogate pairs, which are no characters."""
+    return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

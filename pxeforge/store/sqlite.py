@@ -118,6 +118,13 @@ class SqliteBackend:
             raise self.told(problem) from problem
 
     def look_up(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._reader().execute(statement, values).fetchall()
+        except sqlite3.Error as problem:
+            raise self.told(problem) from problem
+
+    def _reader(self) -> sqlite3.Connection:
+        """This thread's own."""
         reader: sqlite3.Connection | None = getattr(self._here, "reader", None)
         if reader is None:
             reader = self._here.reader = sqlite3.connect(
@@ -125,7 +132,7 @@ class SqliteBackend:
             )
             _configure(reader, None)
             self._readers.append(reader)
-        return reader.execute(statement, values).fetchall()
+        return reader
 
     def told(self, problem: Exception) -> Exception:
         return unavailable(self._path, getattr(problem, "orig", problem)) or problem

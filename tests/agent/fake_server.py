@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.server
 import json
 import re
+import socket
 import ssl
 import threading
 import time
@@ -57,6 +59,8 @@ class FakeServer:
         self.hellos: list[dict[str, Any]] = []
         self.cancelled: set[str] = set()
         self.requests: list[str] = []
+        self.connections = 0  # that were made so far
+        self._open: set[socket.socket] = set()
         self.refused: list[tuple[str, int]] = []
         self.lock = threading.RLock()
         self._server: http.server.ThreadingHTTPServer | None = None
@@ -78,6 +82,20 @@ class FakeServer:
         fake = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                with fake.lock:
+                    fake.connections += 1
+                    fake._open.add(self.connection)
+
+            def finish(self) -> None:
+                with fake.lock:
+                    fake._open.discard(self.connection)
+                with contextlib.suppress(OSError, ValueError):
+                    super().finish()
+
             def do_POST(self) -> None:  # the name http.server asks for
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
                 if self.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -108,6 +126,15 @@ class FakeServer:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Ends the connections that agents keep, as a server does that was restarted or has waited long enough."""
+        with self.lock:
+            kept = list(self._open)
+        for connection in kept:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def add(self, task_id: str, steps: list[dict[str, Any]], **more: Any) -> None:
         with self.lock:

@@ -45,6 +45,30 @@ def test_a_missing_program_and_an_own_timeout_are_named(tmp_path: Path) -> None:
     assert result["output"].splitlines()[1:] == ["so far"]
 
 
+def test_a_step_that_hangs_is_killed_with_all_that_it_started_and_named(tmp_path: Path) -> None:
+    hangs = (
+        f"trap '' TERM; sleep 300 & echo $! > {tmp_path}/child; echo waiting for nobody; while :; do sleep 300; done"
+    )
+    began = time.monotonic()
+    result = do(tmp_path, "command", {"shell": hangs, "always": True, "timeout_s": 1})
+    assert time.monotonic() - began < 60
+    assert result["message"] == "/bin/sh took longer than 1 s"
+    assert "waiting for nobody" in result["output"]
+    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/cmdline")
+    until = time.monotonic() + 30
+    while child.exists() and b"sleep" in child.read_bytes():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_output_may_be_huge_and_of_any_bytes(tmp_path: Path) -> None:
+    prints = "head -c 30000000 /dev/urandom; printf '\\377\\000the end\\n'; exit 3"
+    result = do(tmp_path, "command", {"shell": prints, "always": True})
+    assert result["message"] == "the command ended with exit code 3"
+    assert result["output"].endswith("the end")
+    assert len(json.dumps(result)) < 200_000
+
+
 def test_an_unknown_type_or_parameter_asks_for_a_newer_agent(tmp_path: Path) -> None:
     assert "no step type dance" in do(tmp_path, "dance", {})["message"]
     assert "no parameter colour of command" in do(tmp_path, "command", {"colour": 1})["message"]

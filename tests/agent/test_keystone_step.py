@@ -129,3 +129,21 @@ def test_a_wrong_password_of_ours_and_a_name_that_is_not_there_are_told(
     grants = [{"user": "nobody", "project": "admin", "role": "admin"}]
     assert "no user nobody" in do(tmp_path, "keystone", params(url, grants=grants))["message"]
     assert fake.writes == []
+
+
+def test_steps_that_follow_each_other_share_a_token(tmp_path: Path, keystone: tuple[FakeKeystone, str]) -> None:
+    fake, url = keystone
+    wanted = params(url, roles=["member"])
+    assert do(tmp_path, "keystone", wanted)["status"] == "changed"
+    remembered: dict[str, Any] = {}
+    before = fake.logins
+    for _ in range(3):
+        assert do(tmp_path, "keystone", wanted, remembered=remembered)["status"] == "ok"
+    assert fake.logins - before == 1
+    fake.tokens.clear()  # keystone has got new keys
+    assert do(tmp_path, "keystone", wanted, remembered=remembered)["status"] == "ok"
+    assert fake.logins - before == 2
+    # After a change the catalogue may be another one.
+    assert do(tmp_path, "keystone", params(url, roles=["other"]), remembered=remembered)["status"] == "changed"
+    assert len(remembered) == 1
+    assert "admin-password" not in repr(remembered)

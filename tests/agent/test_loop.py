@@ -71,9 +71,22 @@ def test_a_task_is_claimed_done_and_reported(server: FakeServer, running: Runnin
     assert (result["status"], result["fence"]) == ("changed", 1)
     assert [step["status"] for step in result["steps"]] == ["changed", "changed"]
     assert server.hellos[0]["facts"]["hostname"] == "db1"
-    told = [(event["step"], event["status"]) for task_id, event in server.events if task_id == "a@db1"]
-    assert ("say", "running") in told
     server.wait_for(lambda _: not (tmp_path / "state/task.json").exists())
+
+
+def test_a_short_task_costs_one_question_and_one_answer(server: FakeServer, running: Running) -> None:
+    for number in range(5):
+        server.add(f"t{number}", [shell("a", "true"), shell("b", "true")])
+    server.wait_for(lambda fake: len(fake.results) == 5)
+    calls = [path for path in server.requests if path.startswith("/v1/tasks/")]
+    assert calls == [f"/v1/tasks/t{number}/result" for number in range(5)]
+
+
+def test_a_task_that_takes_its_time_tells_of_its_steps(server: FakeServer, running: Running) -> None:
+    server.add("a", [shell("quick", "true"), shell("slow", "sleep 2")])
+    server.wait_for(lambda fake: "a" in fake.results)
+    told = [(event["step"], event["status"]) for _, event in server.events]
+    assert told == [("quick", "running"), ("quick", "changed"), ("slow", "running")]
 
 
 def test_a_failed_step_ends_the_task(server: FakeServer, running: Running, tmp_path: Path) -> None:

@@ -145,6 +145,18 @@ def test_variables_of_a_host_win() -> None:
             r"db/role.yaml:13: step db.config.conf on h1: .*has no attribute 'address'",
         ),
         ([host(1, "db", addresses=("x",))], {}, {}, "has the address 'x', which is none"),
+        (
+            [host(1, "db", addresses=("10.0.0.7",)), host(2, "db", addresses=("10.0.0.7",))],
+            {},
+            {},
+            "host h2 and host h1 have the same address 10.0.0.7: give one of them another",
+        ),
+        (
+            [host(1, "db")],
+            {"db": DB.replace("vars.port", "secrets.db_rot")},
+            {},
+            "no attribute 'db_rot': known are db_",
+        ),
         ([host(1, "db")], {}, {"port": "x"}, "variable port on h1: it must be of type int, not 'x'"),
         ([host(1, "db")], {}, {"prot": 1}, "the plan sets variable prot, which no role declares: known are ntp, port"),
         ([host(1, "db")], {"db": DB.replace(", default: 3306", "")}, {}, "needs variable port: set it"),
@@ -172,6 +184,51 @@ def test_a_secret_that_a_filter_changed_is_refused() -> None:
     known = roles(db=DB.replace('host: "{{ groups.db[0].address }}"', 'host: "{{ secrets.db_root | upper }}"'))
     with pytest.raises(PlanProblem, match="a secret was changed by a filter"):
         compiled([host(1, "db")], known)
+
+
+OTHER_DB = """\
+name: other-db
+summary: instead of db
+requires: [base]
+replaces: db
+tasks:
+  - {name: config, steps: [{hostname: {name: "{{ host.short_name }}"}}]}
+remove:
+  - {name: away, steps: [{hostname: {name: "{{ host.short_name }}"}}]}
+"""
+ON_DB = """\
+name: on-db
+summary: stands on db
+requires: [db]
+tasks:
+  - {name: install, requires: [], steps: [{hostname: {name: "{{ host.short_name }}"}}]}
+  - {name: go, requires: [install, db.config], steps: [{hostname: {name: "{{ host.short_name }}"}}]}
+verify:
+  - {name: check, steps: [{probe: {shell: "true", expect: ""}}]}
+remove:
+  - {name: away, steps: [{hostname: {name: "{{ host.short_name }}"}}]}
+"""
+
+
+def test_a_role_takes_the_place_of_another_where_a_host_is_given_it() -> None:
+    known = roles(**{"other-db": OTHER_DB, "on-db": ON_DB})
+    plan = compiled([host(1, "on-db"), host(2, "on-db", "other-db")], known)
+    assert plan.roles_by_host == {"1": ("base", "db", "on-db"), "2": ("base", "other-db", "on-db")}
+    assert after(plan, "on-db.go@h1") == {"on-db.install@h1", "db.config@h1"}
+    assert after(plan, "on-db.go@h2") == {"on-db.install@h2", "other-db.config@h2"}
+    assert "other-db.config@h2" in after(plan, "on-db.check@h2")
+
+
+def test_what_stands_on_a_role_goes_before_the_one_that_replaces_it() -> None:
+    known = roles(**{"other-db": OTHER_DB, "on-db": ON_DB})
+    gone = host(1, "base", removes=("other-db", "on-db"))
+    assert after(compiled([gone], known), "other-db.away@h1") == {"on-db.away@h1"}
+
+
+def test_a_template_can_refuse_values_in_a_sentence() -> None:
+    known = roles(web=WEB.replace("{{ h.name }}", "{{ 'two databases are too many' | refuse }}"))
+    with pytest.raises(PlanProblem, match=r"web\.go\.file on h3: two databases are too many"):
+        compiled(known=known)
 
 
 def test_templates_cannot_reach_out_of_the_sandbox() -> None:

@@ -280,3 +280,11 @@ def test_a_role_is_taken_from_a_host_after_those_that_stand_on_it() -> None:
 def test_a_role_that_cannot_be_taken_away_is_told(hosts: list[PlanHost], expected: str) -> None:
     with pytest.raises(PlanProblem, match=expected):
         compiled(hosts, *removable(), role("x"))
+
+
+def test_a_role_that_a_release_lacks_is_refused_with_the_reason() -> None:
+    pack = parse_release(f"{PACK}lacks: {{old: it ended with zed; use new}}\n", "releases/deb.yaml", "deb")
+    with pytest.raises(PlanProblem, match=r"^role old cannot be on h1 \(s\): it ended with zed; use new$"):
+        compile_plan([host(1, "old")], {"old": role("old")}, server=SERVER, releases={"deb": pack})
+    elsewhere = host(1, "old", facts={"os": {"id": "debian", "version": "13"}})
+    assert compile_plan([elsewhere], {"old": role("old")}, server=SERVER, releases={"deb": pack}).tasks

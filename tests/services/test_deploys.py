@@ -1,5 +1,6 @@
 """Runs from start to end: tasks by lease, results, lost agents, two operators at once."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -287,6 +288,20 @@ def test_a_secret_at_the_cut_of_a_long_output_is_still_hidden(ctx: Context, host
         task_results.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "ok", "steps": [step]})
     assert value
     assert value[-10:] not in repr(runs.show_run(ctx, run["id"]))
+
+
+def test_a_result_may_hold_any_characters(ctx: Context, host_id: str) -> None:
+    """Among them those that databases do not take: NUL, and halves of pairs."""
+    odd = "odd\x00 \ud800 \udfff \x1b[31m \U0001f600"
+    run = deploys.deploy(ctx, who="test")
+    task = claims.claim(ctx, host_id)
+    assert task is not None
+    claims.renew(ctx, host_id, task["task_id"], task["fence"], [{"step": odd, "status": odd, "message": odd}])
+    step = {"id": odd, "name": odd, "type": odd, "status": "failed", "message": odd, "output": odd, "diff": odd}
+    task_results.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "failed", "steps": [step]})
+    found = runs.show_run(ctx, run["id"])
+    json.dumps(found).encode()
+    assert found["tasks"][0]["result"]["steps"][0]["message"].startswith("odd")
 
 
 def test_a_limited_plan_shows_the_chosen_hosts_only(ctx: Context, host_id: str) -> None:
