@@ -20,7 +20,10 @@ LabMaker = Callable[..., Lab]
 
 
 # The files that take the longest begin first, so that none of them is left alone at the end.
-_FIRST = ("test_journey.py", "test_cloud_vm.py", "test_firmware.py", "test_cloud_control.py")
+_FIRST = (
+    *("test_journey.py", "test_cloud_ha.py", "test_cloud_two_nodes.py", "test_cloud_vm.py"),
+    *("test_firmware.py", "test_cloud_control.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,11 @@ needs_peers = pytest.mark.skipif(
 
 
 def measure(*words: str) -> str:
-    command = [sys.executable, "-m", "bench", "--rounds", "1", "--seconds", "1", *words]
+    return said("bench", "--rounds", "1", "--seconds", "1", *words)
+
+
+def said(module: str, *words: str) -> str:
+    command = [sys.executable, "-m", module, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -44,3 +48,10 @@ def test_a_warm_cache_is_measured_without_a_word_to_upstream() -> None:
     table = measure("--only", "cache")
     assert "package cache, warm, 303 packages" in table
     assert "upstream was asked" not in table
+
+
+def test_a_few_agents_do_all_that_they_are_given_and_are_told_nothing_odd() -> None:
+    table = said("bench.engine", "--hosts", "20", "--times", "1", "--agents", "20", "--tasks", "3", "--seconds", "2")
+    assert "plan for 20 hosts of the shipped roles" in table
+    assert "20 agents with nothing to do" in table
+    assert "RSS of the agent process" in table

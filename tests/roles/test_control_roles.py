@@ -206,6 +206,25 @@ def test_only_one_database_is_written_to_through_the_vip(roles: dict[str, Role],
     servers = [line for line in section.splitlines() if line.strip().startswith("server ")]
     assert [line.endswith("backup") for line in servers] == [False, True, True]
     assert all("port 9200" in line for line in servers)
+    assert "stick on dst" in section  # and not back again when the first one is there
+
+
+def test_images_come_from_a_host_that_has_them_all(roles: dict[str, Role], releases: dict[str, Release]) -> None:
+    """Each controller has a store of its own, unless a blueprint says that they share one."""
+    names = (*CONTROL, "haproxy")
+    for shared in (False, True):
+        plan = plan_of(roles, releases, 3, names, layout=vip_layout(), glance_store_shared=shared)
+        section = (
+            content(plan, "haproxy.configure@c1", "balancer").partition("listen glance-9292")[2].partition("\n\n")[0]
+        )
+        servers = [line for line in section.splitlines() if line.strip().startswith("server ")]
+        assert [line.endswith("backup") for line in servers] == [False, not shared, not shared]
+        assert all(("port 9202" in line) is not shared for line in servers)
+        assert "shutdown-sessions" not in section
+        unit = params_of(plan, "glance.start@c2", "copies")
+        assert (unit["running"], unit["enabled"]) == (not shared, not shared)
+    assert "glance-copies 10.0.0.1 10.0.0.3\n" in content(plan, "glance.start@c2", "copies-unit")
+    assert params_of(plan_of(roles, releases, 1), "glance.start@c1", "copies")["running"] is False
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")

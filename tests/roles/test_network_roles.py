@@ -5,11 +5,14 @@ from __future__ import annotations
 import configparser
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pxeforge.engine.blueprint import InventoryHost, assign, layout_of, load_blueprint
-from pxeforge.engine.plan import Plan, PlanHost, PlanServer, compile_plan
+from pxeforge.engine.plan import Plan, PlanHost, PlanProblem, PlanServer, compile_plan
 from pxeforge.engine.release import Release
 from pxeforge.engine.roles import Role
 
@@ -20,12 +23,13 @@ SERVER = PlanServer(address="10.0.0.254", boot_url="http://10.0.0.254:8080")
 def plan_of(
     roles: dict[str, Role],
     releases: dict[str, Release],
-    name: str,
+    name: str | Path,
     hosts: list[str],
     version: str = "12",
     **more: object,
 ) -> Plan:
-    blueprint = load_blueprint(TOP / f"blueprints/{name}.yaml", roles)
+    file = name if isinstance(name, Path) else TOP / f"blueprints/{name}.yaml"
+    blueprint = load_blueprint(file, roles)
     given = assign(blueprint, [InventoryHost(host_id=host, name=host) for host in hosts])
     placed = []
     for number, host in enumerate(hosts, 1):
@@ -34,6 +38,7 @@ def plan_of(
             for nic, addresses in enumerate([[f"10.0.0.{number}/24"], [f"10.0.1.{number}/24"], []])
         ]
         facts: dict[str, Any] = {"os": {"id": "debian", "version": version}, "nics": nics, "cpu": {"flags": ["vmx"]}}
+        facts["disks"] = [{"name": "vdb", "serial": f"D{number}", "size_bytes": 20 * 10**9, "system": False}]
         one = given[host]
         placed.append(
             PlanHost(
@@ -67,7 +72,7 @@ def config(plan: Plan, task_id: str, name: str = "config") -> configparser.RawCo
     return parser
 
 
-GRE = ["controller", "network", "compute1", "compute2"]
+GRE = ["controller", "network", "compute1", "compute2", "block1"]
 
 
 def test_the_shipped_blueprints_make_plans_on_both_releases(
@@ -120,6 +125,39 @@ def test_the_server_of_its_own_is_used_where_the_release_needs_it(
         assert step(plan, "neutron-server.start@one", "packaged-api")["running"] is (version == "13")
 
 
+def test_each_compute_host_is_tried_with_the_one_before_it(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    plan = plan_of(roles, releases, "two-nodes", ["control", "compute1", "compute2", "compute3"])
+    asked = [step(plan, f"nova-compute.neighbour@compute{number}", "reached")["input"] for number in (1, 2, 3)]
+    assert [(one["neighbour"], one["host"]) for one in asked] == [
+        ("", "compute1"), ("compute1", "compute2"), ("compute2", "compute3"),
+    ]  # fmt: skip
+
+
+def test_where_a_switch_in_user_space_sends_its_tunnels_from_is_looked_at(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    for datapath, hosts, looked in (
+        ("netdev", ["control", "compute1"], True),
+        ("system", ["control", "compute1"], False),
+    ):
+        plan = plan_of(roles, releases, "two-nodes", hosts, neutron_datapath=datapath)
+        shell = step(plan, "neutron-openvswitch.bridges@compute1", "tunnel-source")["shell"]
+        assert ("address show to 10.0.0.2 " in shell) is looked
+        assert subprocess.run(["sh", "-n", "-c", shell], check=False).returncode == 0
+    plan = plan_of(roles, releases, "all-in-one", ["one"], neutron_datapath="netdev")
+    assert step(plan, "neutron-openvswitch.bridges@one", "tunnel-source")["shell"] == "echo seen"
+
+
+def test_the_periodic_workers_run_where_they_are_a_program_of_their_own(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    for version, there in (("12", False), ("13", True)):
+        plan = plan_of(roles, releases, "all-in-one", ["one"], version)
+        assert step(plan, "neutron-server.start@one", "periodic-workers")["running"] is there
+
+
 def test_vms_use_the_processor_where_it_can_help(roles: dict[str, Role], releases: dict[str, Release]) -> None:
     plan = plan_of(roles, releases, "all-in-one", ["one"])
     assert config(plan, "nova-compute.configure@one")["libvirt"]["virt_type"] == "kvm"
@@ -127,17 +165,129 @@ def test_vms_use_the_processor_where_it_can_help(roles: dict[str, Role], release
     assert config(plan, "nova-compute.configure@one")["libvirt"]["virt_type"] == "qemu"
 
 
+LINUX_BRIDGES = """\
+name: linux-bridges
+summary: the kernel's bridges instead of Open vSwitch
+hosts:
+  - match: {name: "control*"}
+    roles: [mariadb, rabbitmq, memcached, keystone, placement, glance, nova-controller, neutron-server]
+  - match: {name: "network*"}
+    roles: [neutron-linuxbridge, neutron-dhcp, neutron-metadata, neutron-l3]
+    nics: {provider: eth2}
+  - match: {name: "compute*"}
+    roles: [nova-compute, neutron-linuxbridge]
+"""
+
+
+@pytest.fixture
+def with_linux_bridges(roles: dict[str, Role], releases: dict[str, Release], tmp_path: Path) -> Callable[..., Plan]:
+    """Plans with neutron-linuxbridge: the version of Debian, and variables."""
+    (tmp_path / "linux-bridges.yaml").write_text(LINUX_BRIDGES)
+
+    def made(version: str = "12", **more: object) -> Plan:
+        return plan_of(
+            roles, releases, tmp_path / "linux-bridges.yaml", ["control", "network", "compute"], version, **more
+        )
+
+    return made
+
+
+def test_linux_bridges_take_the_place_of_open_vswitch(with_linux_bridges: Callable[..., Plan]) -> None:
+    plan = with_linux_bridges()
+    assert not [task.id for task in plan.tasks if task.role == "neutron-openvswitch"]
+    after = {task.id: task.after for task in plan.tasks}
+    for waiting in ("nova-compute.start@compute", "neutron-dhcp.start@network", "neutron-l3.start@network"):
+        assert f"neutron-linuxbridge.start@{waiting.partition('@')[2]}" in after[waiting]
+    assert "neutron-linuxbridge.start@compute" in after["nova-compute.service@compute"]
+    ml2 = config(plan, "neutron-server.configure@control", "ml2")["ml2"]
+    assert ml2["mechanism_drivers"] == "linuxbridge,l2population"
+    for host in ("control", "network", "compute"):
+        assert config(plan, f"neutron.configure@{host}")["experimental"]["linuxbridge"] == "true"
+    for task_id in ("neutron-dhcp.configure@network", "neutron-l3.configure@network"):
+        assert config(plan, task_id)["DEFAULT"]["interface_driver"] == "linuxbridge"
+    asked = step(plan, "neutron-server.agents@control", "alive")["input"]["expected"]
+    assert (asked["Open vSwitch agent"], asked["Linux bridge agent"]) == ([], ["network", "compute"])
+
+
+def test_linux_bridges_lead_to_where_the_nic_is(with_linux_bridges: Callable[..., Plan]) -> None:
+    plan = with_linux_bridges()
+    network = config(plan, "neutron-linuxbridge.configure@network")
+    assert dict(network["linux_bridge"]) == {"physical_interface_mappings": "provider:eth2"}
+    assert (network["vxlan"]["enable_vxlan"], network["vxlan"]["local_ip"]) == ("true", "10.0.0.2")
+    assert not dict(config(plan, "neutron-linuxbridge.configure@compute")["linux_bridge"])
+    plan = with_linux_bridges(neutron_tenant_type="vlan", neutron_vlan_range="771:789")
+    assert dict(config(plan, "neutron-linuxbridge.configure@network")["vxlan"]) == {"enable_vxlan": "false"}
+    assert step(plan, "neutron-linuxbridge.bridges@network", "module")["names"] == ["br_netfilter", "8021q"]
+    plan = with_linux_bridges(neutron_provider_address="203.0.113.1/24")
+    assert dict(config(plan, "neutron-linuxbridge.configure@network")["linux_bridge"]) == {
+        "bridge_mappings": "provider:br-provider"
+    }
+
+
+def test_what_linux_bridges_cannot_is_refused_before_anything_runs(with_linux_bridges: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanProblem, match="Linux bridges have no GRE"):
+        with_linux_bridges(neutron_tenant_type="gre")
+    with pytest.raises(PlanProblem, match=r"neutron_dvr.* need Open vSwitch"):
+        with_linux_bridges(neutron_dvr=True)
+    with pytest.raises(PlanProblem, match=r"role neutron-linuxbridge cannot be on network \(Debian 13.*since 2025.1"):
+        with_linux_bridges("13")
+
+
+def test_a_nic_with_an_address_is_not_given_to_linux_bridges(
+    with_linux_bridges: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = with_linux_bridges()
+    task = "neutron-linuxbridge.bridges@network", "nic-command"
+    code, said, notes = script_run(plan, *task, tmp_path / "a", nic_address="2: eth2 inet 10.9.9.9/24")
+    assert (code, "eth2 has an address" in said, "up" in notes) == (1, True, False)
+    code, said, notes = script_run(plan, *task, tmp_path / "b")
+    assert (code, said) == (0, "")
+    assert notes.splitlines()[-1] == "ip link set dev eth2 up"
+    code, said, notes = script_run(with_linux_bridges(neutron_provider_address="203.0.113.1/24"), *task, tmp_path / "c")
+    assert "ip link set dev eth2 master br-provider" in notes
+    assert "ip address replace 203.0.113.1/24 dev br-provider" in notes
+
+
+def test_distributed_routers_lead_out_where_there_is_a_nic(
+    roles: dict[str, Role], releases: dict[str, Release], tmp_path: Path
+) -> None:
+    (tmp_path / "dvr.yaml").write_text("""\
+name: dvr
+summary: routers on every compute host
+variables: {neutron_dvr: true}
+hosts:
+  - match: {name: control}
+    roles: [mariadb, rabbitmq, memcached, keystone, placement, glance, nova-controller, neutron-server]
+  - {match: {name: network}, roles: [neutron-dhcp, neutron-metadata, neutron-l3], nics: {provider: eth2}}
+  - {match: {name: wired}, roles: [nova-compute, neutron-metadata, neutron-l3], nics: {provider: eth2}}
+  - {match: {name: inner}, roles: [nova-compute, neutron-metadata, neutron-l3]}
+""")
+    plan = plan_of(roles, releases, tmp_path / "dvr.yaml", ["control", "network", "wired", "inner"])
+    modes = {
+        host: config(plan, f"neutron-l3.configure@{host}")["DEFAULT"]["agent_mode"]
+        for host in ("network", "wired", "inner")
+    }
+    assert modes == {"network": "dvr_snat", "wired": "dvr", "inner": "dvr_no_external"}
+    for host in modes:
+        assert config(plan, f"neutron-openvswitch.configure@{host}")["agent"]["enable_distributed_routing"] == "true"
+    assert config(plan, "neutron.configure@control")["DEFAULT"]["router_distributed"] == "true"
+
+
 def bridge_command(plan: Plan, host: str, folder: Path, *, nic_address: str = "") -> tuple[int, str, str]:
+    return script_run(plan, f"neutron-openvswitch.switch@{host}", "bridge-command", folder, nic_address=nic_address)
+
+
+def script_run(plan: Plan, task_id: str, name: str, folder: Path, *, nic_address: str = "") -> tuple[int, str, str]:
     """Runs the script with programs that note what they are asked; exit code, complaint and notes."""
     tools = folder / "tools"
     tools.mkdir(parents=True, exist_ok=True)
     notes = folder / "notes"
-    for name in ("ovs-vsctl", "ip"):
-        answer = f'case "$*" in *"address show"*) echo "{nic_address}" ;; esac\n' if name == "ip" else ""
-        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n{answer}')
-        (tools / name).chmod(0o755)
+    for tool in ("ovs-vsctl", "ip"):
+        answer = f'case "$*" in *"address show"*) echo "{nic_address}" ;; esac\n' if tool == "ip" else ""
+        (tools / tool).write_text(f'#!/bin/sh\necho {tool} "$@" >> {notes}\n{answer}')
+        (tools / tool).chmod(0o755)
     script = folder / "script"
-    script.write_text(str(step(plan, f"neutron-openvswitch.switch@{host}", "bridge-command")["content"]))
+    script.write_text(str(step(plan, task_id, name)["content"]))
     environment = {**os.environ, "PATH": f"{tools}:/usr/bin:/bin"}
     done = subprocess.run(["sh", str(script)], capture_output=True, text=True, env=environment, check=False)
     return done.returncode, done.stderr, notes.read_text() if notes.exists() else ""

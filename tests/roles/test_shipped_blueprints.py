@@ -40,7 +40,8 @@ def facts(blueprint: Blueprint, number: int, release: Release) -> dict[str, Any]
         for at, address in enumerate(own)
     ]
     nics += [{"name": f"eth{at}", "mac": f"52:54:00:01:{at:02x}:{number:02x}"} for at in range(len(nics), 8)]
-    return {"os": dict(release.match), "nics": nics}
+    disk = {"name": "vdb", "serial": f"D{number}", "size_bytes": 40 * 10**9, "system": False}
+    return {"os": dict(release.match), "nics": nics, "disks": [disk]}
 
 
 def planned(name: str, release: Release) -> Plan:

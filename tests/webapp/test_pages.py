@@ -30,11 +30,11 @@ def add(ctx: Context, name: str = "db-01", mac: str = MAC, **kwargs: Any) -> str
     return str(hosts.add(ctx, macs=[mac], name=name, who="test", **kwargs)["id"])
 
 
-def register(ctx: Context, host_id: str, **facts: Any) -> None:
+def register(ctx: Context, host_id: str, address: str = "192.0.2.21", **facts: Any) -> None:
     """The host was installed and its agent has been given a credential."""
     with ctx.database.write() as session:
         host = session.get_one(Host, host_id)
-        host.state, host.address, host.registered_at, host.facts = "registered", "192.0.2.21", ctx.clock(), facts
+        host.state, host.address, host.registered_at, host.facts = "registered", address, ctx.clock(), facts
         session.add(AgentCredential(host_id=host_id, digest=host_id, issued_at=ctx.clock(), seen_at=ctx.clock()))
 
 

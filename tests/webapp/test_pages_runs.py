@@ -19,8 +19,9 @@ from .test_pages import OTHER_MAC, add, page, register
 def two(ctx: Context) -> list[str]:
     """Two registered hosts with roles."""
     ids = [add(ctx, "db-01", roles=["base", "mariadb"]), add(ctx, "db-02", OTHER_MAC, roles=["base"])]
-    for host_id in ids:
-        register(ctx, host_id, nics=[{"name": "eno1", "mac": "52:54:00:00:00:01", "addresses": ["192.0.2.9/24"]}])
+    for number, host_id in enumerate(ids, 21):
+        nics = [{"name": "eno1", "mac": "52:54:00:00:00:01", "addresses": [f"192.0.2.{number}/24"]}]
+        register(ctx, host_id, f"192.0.2.{number}", nics=nics)
     return ids
 
 

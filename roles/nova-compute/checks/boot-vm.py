@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import struct
 import sys
 import time
 import urllib.parse
@@ -20,6 +21,8 @@ from openstack_session import Refused, Session
 
 ACTIVE_S, READY_S, GONE_S, SCREEN_S = 180, 180, 90, 40
 CIDR = "192.168.253.0/24"
+# The first words of a SPICE client: its main channel, no capabilities. A server begins its answer with REDQ too.
+SPICE_LINK = b"REDQ" + struct.pack("<III", 2, 2, 18) + struct.pack("<IBBIII", 0, 1, 0, 0, 0, 18)
 
 
 class Failed(Exception):
@@ -152,15 +155,22 @@ class Trial:
                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: binary\r\nOrigin: http://{page.netloc}\r\n"
                 f"Cookie: token={token}\r\n\r\n".encode()
             )
-            said = b""
-            while b"\r\n\r\n" not in said or (kind[0] == "vnc" and b"RFB " not in said):
-                part = wire.recv(4096)
-                if not part:
-                    raise Failed(f"the console's proxy hung up after {said[:60]!r}")
-                said += part
-        if not said.startswith(b"HTTP/1.1 101"):
-            raise Failed(f"the console's proxy answers {said.splitlines()[0]!r} instead of a websocket")
-        return "a websocket that speaks VNC" if kind[0] == "vnc" else "a websocket"
+            said = self.heard(wire, b"\r\n\r\n")
+            if not said.startswith(b"HTTP/1.1 101"):
+                raise Failed(f"the console's proxy answers {said.splitlines()[0]!r} instead of a websocket")
+            if kind[0] == "spice":
+                wire.sendall(b"\x82" + bytes([0x80 | len(SPICE_LINK)]) + bytes(4) + SPICE_LINK)  # a mask of zeros
+            self.heard(wire, b"RFB " if kind[0] == "vnc" else b"REDQ", said)
+        return f"a websocket that speaks {kind[0].upper()}"
+
+    def heard(self, wire, words, said=b""):
+        """All that the proxy said until it said these words."""
+        while words not in said:
+            part = wire.recv(4096)
+            if not part:
+                raise Failed(f"the console's proxy hung up after {said[-60:]!r}")
+            said += part
+        return said
 
     def clean(self):
         """This trial's things and those of one that was cut off."""
