@@ -28,10 +28,10 @@ class Upkeep:
         threading.Thread(target=self._work, name="upkeep", daemon=True).start()
 
     def _work(self) -> None:
-        next_tidy = time.monotonic()
+        began = next_tidy = time.monotonic()
         while True:
             try:
-                housekeeping.tick(self._ctx)
+                housekeeping.tick(self._ctx, up_for_s=time.monotonic() - began)
                 self._milestones.follow()
                 if time.monotonic() >= next_tidy:
                     next_tidy = time.monotonic() + _TIDY_EVERY_S

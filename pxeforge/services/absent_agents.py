@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from pxeforge.engine.graph import TaskState
 from pxeforge.services import run_ends
 from pxeforge.services.budgets import effective
+from pxeforge.services.claims import RETURN_S
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 from pxeforge.services.run_progress import Change
@@ -18,16 +20,20 @@ from pxeforge.store.tables import AgentCredential, Run, RunTask
 BUDGET: Final = "silence"
 
 
-def give_up(ctx: Context) -> int:
-    """Fails the tasks that silent hosts could do now; what stands on them is blocked. Returns how many hosts."""
+def give_up(ctx: Context, *, up_for_s: float = math.inf) -> int:
+    """Fails the tasks that silent hosts could do now; what stands on them is blocked. Returns how many hosts.
+
+    `up_for_s`: since our start. What was not heard while we were away counts for nobody.
+    """
+    heard_since = ctx.clock() - up_for_s + RETURN_S
     with ctx.database.read() as session:
-        due = [run.id for run in _going(session) if _silent(session, ctx, run)]
+        due = [run.id for run in _going(session) if _silent(session, ctx, run, heard_since)]
     if not due:
         return 0
     ended = 0
     with ctx.database.write() as session:
         for run in _going(session):
-            silent = _silent(session, ctx, run)
+            silent = _silent(session, ctx, run, heard_since)
             if silent:
                 change = Change(session, ctx.runs, run)
                 for host_id, (name, quiet_s) in silent.items():
@@ -41,10 +47,10 @@ def _going(session: Session) -> list[Run]:
     return list(session.scalars(select(Run).where(Run.state == "running").order_by(Run.created_at)))
 
 
-def _silent(session: Session, ctx: Context, run: Run) -> dict[str, tuple[str, float]]:
+def _silent(session: Session, ctx: Context, run: Run, heard_since: float) -> dict[str, tuple[str, float]]:
     """By host: the first task that it could do now, and for how many seconds its agent has been silent in this run."""
     limit_s, now = effective(ctx.budgets, {})[BUDGET], ctx.clock()
-    began = run.going_since or run.created_at
+    began = max(run.going_since or run.created_at, heard_since)
     if now - began <= limit_s:
         return {}
     plan, progress = ctx.runs.plan(session, run.id), ctx.runs.progress(session, run.id, run.version)

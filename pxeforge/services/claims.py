@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from pxeforge.services.run_progress import UNSYNCHRONIZED, Change, Progress, Run
 from pxeforge.store.tables import Run, RunTask
 
 LEASE_S: Final = 60.0
+RETURN_S: Final = 60.0  # agents that could not reach us try again within so long (agent/loop.py)
 MAX_LEASES: Final = 5  # a task whose agent vanished so often is failed, not tried for ever
 REBOOT_S: Final = 900.0  # a host that said that it reboots keeps its task for so long
 _REBOOTS: Final = "the host reboots"  # how an agent begins to say so (agent/loop.py)
@@ -154,8 +156,13 @@ def grant_again(ctx: Context) -> None:
         session.execute(running.values(lease_until=ctx.clock() + LEASE_S))
 
 
-def expire_leases(ctx: Context) -> int:
-    """Tasks whose agent fell silent are pending again (or failed, after MAX_LEASES); returns how many."""
+def expire_leases(ctx: Context, *, up_for_s: float = math.inf) -> int:
+    """Tasks whose agent fell silent are pending again (or failed, after MAX_LEASES); returns how many.
+
+    `up_for_s`: since our start. Until every agent has had the time to find us again, none of them is silent.
+    """
+    if up_for_s < LEASE_S + RETURN_S:
+        return 0
     overdue = (RunTask.state == TaskState.RUNNING.value, RunTask.lease_until < ctx.clock())
     with ctx.database.read() as session:
         if session.scalars(select(RunTask.id).where(*overdue).limit(1)).first() is None:

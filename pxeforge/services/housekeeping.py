@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pxeforge.services import (
     absent_agents,
     check_results,
@@ -33,11 +35,11 @@ def at_start(ctx: Context) -> None:
         record(session, ctx, source="server", kind="started", message="server started")
 
 
-def tick(ctx: Context) -> None:
-    """Ends what took too long and gives up leases whose agents fell silent."""
+def tick(ctx: Context, *, up_for_s: float = math.inf) -> None:
+    """Ends what took too long and gives up leases whose agents fell silent. `up_for_s`: since our start."""
     expiry.expire(ctx)
-    claims.expire_leases(ctx)
-    absent_agents.give_up(ctx)
+    claims.expire_leases(ctx, up_for_s=up_for_s)
+    absent_agents.give_up(ctx, up_for_s=up_for_s)
     run_timer.tick(ctx)
     diagnosis_watch.look(ctx)
     rules.apply_marked(ctx)

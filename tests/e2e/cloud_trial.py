@@ -97,6 +97,29 @@ def openstack(cloud: Cloud, host: str, words: str) -> Any:
     return json.loads(answer) if answer.strip() else None
 
 
+def ping_words(address: str) -> str:
+    """Python that sends one echo request, and raises without an answer: this computer need not have `ping`."""
+    return f"""\
+import os, socket, struct
+packet = struct.pack("!BBHHH8s", 8, 0, 0, os.getpid() & 0xffff, 1, b"pxeforge")
+total = sum(struct.unpack("!8H", packet))
+total = (total >> 16) + (total & 0xffff)
+packet = packet[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xffff) + packet[4:]
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as wire:
+    wire.settimeout(2)
+    wire.sendto(packet, ("{address}", 0))
+    while True:
+        answer, (sender, _) = wire.recvfrom(2048)
+        if sender == "{address}" and answer[20] == 0 and answer[24:26] == packet[4:6]:
+            break
+"""
+
+
+def pings(cloud: Cloud, address: str) -> bool:
+    """Whether the address answers in the rack, where no host of the cloud is."""
+    return cloud.rack.run([sys.executable, "-c", ping_words(address)], check=False).returncode == 0
+
+
 @dataclass
 class Asking:
     """A client outside that asks for something again and again; `gaps()` once it is over."""

@@ -26,6 +26,7 @@ HOSTS = ("m1", "m2")
 BLUEPRINT = """\
 name: wires
 summary: a bond, a bridge of Open vSwitch with the address of its host, and a VLAN
+variables: {network_deadline_s: 180}
 hosts:
   - match: {name: m1}
     roles: [net]
@@ -38,7 +39,7 @@ hosts:
           ports: [bond0]
           addresses: [10.77.0.20/24]
           gateway: 10.77.0.1
-          controller: ["tcp:10.77.0.21:6653"]
+          controller: ["tcp:10.77.0.21:6699"]
       vlans: [{name: storage, link: br-host, id: 42, addresses: [198.51.100.20/24]}]
   - match: {name: m2}
     roles: [net]
@@ -113,7 +114,7 @@ def test_what_it_wrote_is_there_after_a_reboot_and_after_the_plug_was_pulled(clo
 def test_bond_vlan_and_a_bridge_with_the_hosts_address_hold_through_a_reboot(cloud: Cloud) -> None:
     """A-13."""
     on(cloud, "m2", "apt-get -q update && apt-get -qy install openvswitch-testcontroller", timeout_s=600)
-    on(cloud, "m2", "systemd-run --unit=controller ovs-testcontroller ptcp:6653")
+    on(cloud, "m2", "systemd-run --unit=controller ovs-testcontroller ptcp:6699")
     assert "failed" not in ended(cloud, "deploy", "wires")
     assert set(ended(cloud, "verify", "wires")) == {"ok"}
     look_at_wires(cloud)

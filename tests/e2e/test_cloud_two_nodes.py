@@ -24,6 +24,8 @@ from tests.e2e.cloud_trial import (
     openstack,
     operator_folder,
     other_than,
+    ping_words,
+    pings,
     run,
     shipped_blueprint,
     skip_without_mirror,
@@ -115,11 +117,6 @@ def console(cloud: Cloud, name: str) -> str:
     return on(cloud, "control", f". /root/admin-openrc && openstack console log show {name}")
 
 
-def pings(cloud: Cloud, address: str) -> bool:
-    """From outside, where no host of the cloud is."""
-    return cloud.rack.run(["ping", "-n", "-c", "1", "-W", "2", address], check=False).returncode == 0
-
-
 def within(limit_s: float, look: Callable[[], bool]) -> bool:
     until = time.monotonic() + limit_s
     while not look():
@@ -161,11 +158,7 @@ def test_another_compute_host_joins_and_nobody_inside_notices(cloud: Cloud, tmp_
     shown = "systemctl show --value --property=InvocationID"
     units = {"control": "nova-api neutron-server mariadb", "compute1": "nova-compute libvirtd openvswitch-switch"}
     before = {host: on(cloud, host, f"{shown} {names}") for host, names in units.items()}
-    question = (
-        "import subprocess\n"
-        f"subprocess.run(['ping', '-n', '-c', '1', '-W', '2', '{address}'], check=True, stdout=subprocess.DEVNULL)"
-    )
-    with asking(cloud, tmp_path / "pings", question) as vm:
+    with asking(cloud, tmp_path / "pings", ping_words(address)) as vm:
         began = time.monotonic()
         assert other_than(states(cloud, "deploy", "grown"), "ok", "changed") == {}
         vm.wait_for_answers(3, 30)

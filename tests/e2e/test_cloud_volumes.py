@@ -1,7 +1,7 @@
 """Volumes of a cloud on one real Debian: on a share, with snapshots, backups, and VMs that boot from them and use them.
 
 The kernel of these hosts has no NFS: there the share is a folder that mount.nfs binds. All else is what it is. LVM and
-iSCSI want a kernel of their own: docs/transcripts/volumes-on-machines.md.
+iSCSI want a kernel of their own: a host that is a machine (decision 61).
 """
 
 from __future__ import annotations

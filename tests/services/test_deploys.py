@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pxeforge.services import (
+    absent_agents,
     arming,
     claims,
     deploys,
@@ -19,6 +20,7 @@ from pxeforge.services import (
     secrets,
     task_results,
 )
+from pxeforge.services.budgets import DEFAULT_BUDGETS
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from tests.conftest import MAC, Clock
@@ -275,6 +277,24 @@ def test_the_time_in_which_the_server_was_away_costs_no_lease(ctx: Context, host
     claims.grant_again(ctx)
     assert claims.expire_leases(ctx) == 0
     assert claims.renew(ctx, host_id, task["task_id"], task["fence"], [])["cancel"] is False
+
+
+def test_after_a_long_absence_of_ours_agents_have_the_time_to_find_us_again(
+    ctx: Context, host_id: str, clock: Clock
+) -> None:
+    """Their pauses have become long by then, and a start takes its time on a busy computer."""
+    run = deploys.deploy(ctx, who="test")
+    task = claims.claim(ctx, host_id)
+    assert task is not None
+    claims.grant_again(ctx)
+    clock.now += 10_000
+    for up_for_s in (0.0, claims.LEASE_S + claims.RETURN_S - 1):
+        assert claims.expire_leases(ctx, up_for_s=up_for_s) == 0
+    task_results.finish(ctx, host_id, task["task_id"], task["fence"], {"status": "ok", "steps": []})
+    for up_for_s in (0.0, claims.RETURN_S + DEFAULT_BUDGETS["silence"]):
+        assert absent_agents.give_up(ctx, up_for_s=up_for_s) == 0
+    assert runs.show_run(ctx, run["id"])["state"] == "running"
+    assert absent_agents.give_up(ctx, up_for_s=claims.RETURN_S + DEFAULT_BUDGETS["silence"] + 1) == 1
 
 
 def test_a_secret_at_the_cut_of_a_long_output_is_still_hidden(ctx: Context, host_id: str) -> None:

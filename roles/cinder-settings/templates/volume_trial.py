@@ -164,13 +164,14 @@ class Trial:
         if "compute" in self.services:
             self.clean_servers()
         named = urllib.parse.urlencode({"name": self.name})
+        until = time.monotonic() + SETTLED_S
         for kind in ("snapshots", "backups"):
-            for item in self.volumes("GET", f"/{kind}/detail?{named}")[kind]:
+            for item in self.volumes("GET", f"/{kind}?{named}")[kind]:
+                self.settle(kind, item["id"], until)
                 self.gone("volumev3", f"/{kind}/{item['id']}")
             self.wait_gone(lambda kind=kind: self.volumes("GET", f"/{kind}?{named}")[kind], f"cinder has {kind} still")
-        until = time.monotonic() + SETTLED_S
         for item in self.volumes("GET", f"/volumes?{named}")["volumes"]:
-            self.settle(item["id"], until)
+            self.settle("volumes", item["id"], until)
             self.gone("volumev3", f"/volumes/{item['id']}")
         self.wait_gone(lambda: self.volumes("GET", f"/volumes?{named}")["volumes"], "cinder does not delete the volume")
         if "network" in self.services:
@@ -183,17 +184,17 @@ class Trial:
                     self.gone("network", f"/v2.0/ports/{port['id']}")
             self.gone("network", f"/v2.0/networks/{network['id']}")
 
-    def settle(self, volume, until):
-        """Waits until a volume can be deleted; one whose maker was cut off is made so."""
+    def settle(self, kind, identity, until):
+        """Waits until it can be deleted; what was left half done is made so."""
         while True:
-            status = self.volume_seen(volume)["status"]
+            status = self.volumes("GET", f"/{kind}/{identity}")[kind[:-1]]["status"]
             if status == "available" or "error" in status:
                 return
             if time.monotonic() > until:
                 break
             time.sleep(1)
-        reset = {"status": "error", "attach_status": "detached"}
-        self.volumes("POST", f"/volumes/{volume}/action", {"os-reset_status": reset})
+        reset = {"status": "error", **({"attach_status": "detached"} if kind == "volumes" else {})}
+        self.volumes("POST", f"/{kind}/{identity}/action", {"os-reset_status": reset})
 
     def clean_servers(self):
         query = urllib.parse.urlencode({"name": f"^{self.name}$"})
