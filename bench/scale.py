@@ -128,7 +128,7 @@ class AdminPlane:
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         content = answer.read()
-        if answer.status != 200:
+        if answer.status // 100 != 2:
             raise ValueError(f"{method} {path} was answered with {answer.status}: {content[:300]!r}")
         return content
 
