@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pxeforge.cli.output import say
+from pxeforge.cli.transport import Refusal
+
+_TAKES_NOTHING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @click.command()
@@ -40,7 +44,13 @@ def serve(session: Any, /, config: Path | None, **flags: Any) -> None:
 
     if config is not None:
         session.config = config
-    start(session.settings(**{key: value for key, value in flags.items() if value not in (None, ())}), say)
+    settings = session.settings(**{key: value for key, value in flags.items() if value not in (None, ())})
+    try:
+        start(settings, say)
+    except OSError as problem:
+        if problem.errno not in _TAKES_NOTHING:
+            raise
+        raise Refusal(f"{settings.data_dir} takes nothing more ({problem.strerror}): make room on its disk") from None
 
 
 COMMANDS = (serve,)

@@ -40,6 +40,7 @@ NAMES: Final = (
 _PLACE: Final = {name: number * 8 for number, name in enumerate(NAMES)}
 _SIZE: Final = 8 * 64
 _MOST_FILES: Final = 64
+_NO_FILE: Final = -1  # memory of the process alone
 
 
 class CacheCounters:
@@ -49,8 +50,7 @@ class CacheCounters:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._lock = folder, threading.Lock()
         self._descriptor = _take_file(folder)
-        os.ftruncate(self._descriptor, _SIZE)
-        self._row = mmap.mmap(self._descriptor, _SIZE)
+        self._row = mmap.mmap(self._descriptor if _has_room(self._descriptor) else _NO_FILE, _SIZE)
 
     def add(self, **amounts: int) -> None:
         with self._lock:
@@ -80,6 +80,15 @@ def read_counters(folder: Path) -> dict[str, int]:
             for name in NAMES:
                 sums[name] += struct.unpack_from("<q", row, _PLACE[name])[0]
     return sums
+
+
+def _has_room(descriptor: int) -> bool:
+    """Whether the row is on the disk: one that had no room there would end the process when it is written (SIGBUS)."""
+    try:
+        os.posix_fallocate(descriptor, 0, _SIZE)
+    except OSError:
+        return False
+    return True
 
 
 def _take_file(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,18 @@ def test_an_empty_place_says_what_to_do_next(run: Run) -> None:
     assert "let one netboot" in run("host", "list").output
     assert "pxeforge image import debian-13" in run("image", "list").output
     assert json.loads(run("host", "list", "--json").output) == []
+
+
+def test_a_server_that_finds_no_room_on_its_disk_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pxeforge.app.start.start", full)
+    refused = run("serve", "--interface", "lo")
+    assert refused.exit_code == 1
+    assert "data takes nothing more (No space left on device): make room on its disk" in refused.stderr.replace(
+        "\n", " "
+    )
 
 
 def test_a_host_on_its_way_to_armed(run: Run, tmp_path: Path) -> None:

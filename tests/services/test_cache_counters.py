@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from pxeforge.services.cache_counters import NAMES, CacheCounters, read_counters
 
@@ -38,3 +42,17 @@ def test_a_file_of_an_earlier_release_or_of_nothing_counts_as_zero(tmp_path: Pat
     (tmp_path / "1").write_bytes(b"")
     assert read_counters(tmp_path)["requests"] == 5
     assert read_counters(tmp_path / "nowhere")["requests"] == 0
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_costs_the_numbers_and_not_the_process(tmp_path: Path) -> None:
+    count = "import sys; from pathlib import Path; from pxeforge.services.cache_counters import CacheCounters; " + (
+        "counters = CacheCounters(Path(sys.argv[1])); counters.add(hits=3); print('alive', counters.total('hits'))"
+    )
+    full = 'mount -t tmpfs -o size=64k none "$1" && mkdir "$1/c" && ! head -c 99999 /dev/zero 2>/dev/null > "$1/filler"'
+    script = f'{full}; exec "$2" -c "$3" "$1/c"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, count],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "alive 0\n"), done.stderr

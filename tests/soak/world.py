@@ -106,7 +106,8 @@ class World:
             if "pxeforge is ready" in said:
                 return None
             if self._served.poll() is not None:
-                return said[-400:] or f"it ended with {self._served.returncode}"
+                shown = said if "Traceback" in said else said[-400:]
+                return shown or f"it ended with {self._served.returncode}"
             if time.monotonic() > deadline:
                 self.kill()
                 return f"it was not ready within {_READY_S:.0f} s: {said[-1500:]}"
