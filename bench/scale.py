@@ -22,7 +22,7 @@ from urllib.parse import quote
 from bench.__main__ import replace_table
 from bench.children import children_of, cpu_s, resident_mb
 from bench.scene import WIRES, Scene, make_wires
-from bench.year import ROLES, make_year, name_of
+from bench.year import ROLES, has_name, make_year, name_of
 from pxeforge.app.processes import socket_path
 
 MARKS: Final = ("<!-- scale -->", "<!-- /scale -->")
@@ -81,7 +81,8 @@ def _path(path: str | Callable[[int], str]) -> Callable[[int], str]:
 
 def questions(hosts: int) -> list[Question]:
     def some(number: int) -> str:
-        return name_of(number * 37 % hosts)
+        first = number * 37 % hosts
+        return next(name_of(each) for each in (*range(first, hosts), *range(first)) if has_name(each))
 
     return [
         page("dashboard", "/", _HOME_MS),

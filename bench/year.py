@@ -58,6 +58,11 @@ def name_of(number: int) -> str:
     return f"node-{number:05d}"
 
 
+def has_name(number: int) -> bool:
+    """Hosts that were seen only have none yet."""
+    return _state(number) != HostState.DISCOVERED.value
+
+
 def make_year(folder: Path, hosts: int, events_each: int) -> None:
     """`hosts` hosts and `events_each` events for each, spread over the year that ends now."""
     write_files(folder, {"linux": 80_000, "initrd.gz": 20_000})

@@ -36,9 +36,10 @@ class RoleFetcher:
         from pxeforge.services import role_prefetch
 
         cache = open_cache(self._settings, for_hosts=False)
+        waiting: role_prefetch.Waiting = {}
         while not self._over.wait(_EVERY_S):
             try:
-                role_prefetch.look(self._ctx, cache)
+                role_prefetch.look(self._ctx, cache, waiting)
             except (StoreUnavailable, OSError) as problem:
                 log.error("packages of roles wait for the disk or the database", reason=str(problem))
             except Exception:  # must not end it; the next round tries again

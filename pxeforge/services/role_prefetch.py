@@ -39,12 +39,20 @@ class System:
     arch: str
 
 
-def look(ctx: Context, cache: PackageCache) -> int:
-    """Fetches what hosts with new roles will ask for; returns how many hosts were served. May take minutes."""
+# By host whose system is not known yet: what its row said then, and until when it is not read again.
+Waiting = dict[str, tuple[tuple[Any, ...], float]]
+
+
+def look(ctx: Context, cache: PackageCache, waiting: Waiting | None = None) -> int:
+    """Fetches what hosts with new roles will ask for; returns how many hosts were served. May take minutes.
+
+    `waiting` is kept from look to look: thousands of hosts of which nothing is known yet must not be read each time.
+    """
     if cache.offline:
         return 0
+    waiting = {} if waiting is None else waiting
     with ctx.database.read() as session:
-        due = _due(session, ctx)
+        due = _due(session, ctx, waiting)
     if not due:
         return 0
     try:
@@ -52,31 +60,36 @@ def look(ctx: Context, cache: PackageCache) -> int:
     except Problem:  # a file is broken: whoever plans is told; later it may be mended
         return 0
     served = 0
-    for system, hosts in _by_system(ctx, due).items():
+    for system, hosts in _by_system(ctx, due, waiting).items():
         wanted = {host.id: _packages(host, names, system, roles, releases) for host, names in hosts}
         _serve(ctx, cache, system, hosts, wanted)
         served += len(hosts)
     return served
 
 
-def _due(session: Session, ctx: Context) -> list[tuple[Host, list[str]]]:
+def _due(session: Session, ctx: Context, waiting: Waiting) -> list[tuple[Host, list[str]]]:
     """Hosts with roles that nothing was fetched for yet, or in vain a while ago."""
     done = select(RolePrefetch).where(
         RolePrefetch.host_id == Assignment.host_id, RolePrefetch.role == Assignment.role,
         (RolePrefetch.state != "failed") | (RolePrefetch.at > ctx.clock() - _AGAIN_S),
     )  # fmt: skip
     query = (
-        select(Host, Assignment.role).join(Assignment, Assignment.host_id == Host.id)
+        select(Host.id, Assignment.role, Host.registered_at, Host.attempt_id)
+        .join(Assignment, Assignment.host_id == Host.id)
         .where(~done.exists(), Host.state.not_in(_IDLE)).order_by(Host.id, Assignment.assigned_at)
     )  # fmt: skip
-    found: dict[str, tuple[Host, list[str]]] = {}
-    for host, role in session.execute(query):
-        found.setdefault(host.id, (host, []))[1].append(role)
-    return list(found.values())[:_HOSTS_AT_ONCE]
+    roles: dict[str, list[str]] = {}
+    for host_id, role, registered_at, attempt_id in session.execute(query):
+        stamp, until = waiting.get(host_id, ((), 0.0))
+        if stamp != (registered_at, attempt_id) or until <= ctx.clock():
+            roles.setdefault(host_id, []).append(role)
+    chosen = list(roles)[:_HOSTS_AT_ONCE]
+    hosts = session.scalars(select(Host).where(Host.id.in_(chosen)).order_by(Host.id))
+    return [(host, roles[host.id]) for host in hosts]
 
 
 def _by_system(
-    ctx: Context, due: Sequence[tuple[Host, list[str]]]
+    ctx: Context, due: Sequence[tuple[Host, list[str]]], waiting: Waiting
 ) -> dict[System, list[tuple[Host, list[str]]]]:  # fmt: skip
     """Hosts whose system is not known yet wait: without an image nobody knows which packages."""
     found: dict[System, list[tuple[Host, list[str]]]] = {}
@@ -85,6 +98,9 @@ def _by_system(
         system = _running(host) or _coming(ctx, host, images)
         if system is not None:
             found.setdefault(system, []).append((host, names))
+            waiting.pop(host.id, None)
+        else:
+            waiting[host.id] = ((host.registered_at, host.attempt_id), ctx.clock() + _AGAIN_S)
     return found
 
 

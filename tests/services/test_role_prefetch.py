@@ -85,6 +85,24 @@ def test_a_host_that_is_being_installed_is_served_by_its_image(
     assert len(told(ctx, hosts.show(ctx, "n9")["id"])) == 1
 
 
+def test_a_host_of_which_nothing_is_known_is_not_read_each_time(
+    ctx: Context, cache: PackageCache, roles: None, clock: Clock, profile: str  # noqa: F811
+) -> None:  # fmt: skip
+    waiting: role_prefetch.Waiting = {}
+    hosts.add(ctx, macs=[MAC], name="n9", roles=["ttools"], who="test")
+    slow = add_host(ctx, 1, "ttools")
+    assert role_prefetch.look(ctx, cache, waiting) == 0
+    assert len(waiting) == 2
+    facts_of(ctx, slow)
+    assert role_prefetch.look(ctx, cache, waiting) == 0
+    arming.arm(ctx, "n9", profile=profile, who="test")  # its row has changed
+    assert role_prefetch.look(ctx, cache, waiting) == 1
+    assert list(waiting) == [slow]
+    clock.now += 3601
+    assert role_prefetch.look(ctx, cache, waiting) == 1
+    assert waiting == {}
+
+
 def test_a_role_that_is_taken_away_and_given_again_is_looked_at_again(
     ctx: Context, cache: PackageCache, roles: None  # noqa: F811
 ) -> None:  # fmt: skip
