@@ -6,6 +6,7 @@ that is given again is looked at again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -28,6 +29,7 @@ from pxeforge.store.tables import Assignment, Attempt, Host, RolePrefetch
 
 _AGAIN_S: Final = 3600.0  # after a failure
 _HOSTS_AT_ONCE: Final = 200
+_REST: Final = 4.0  # idle for so many times as long as was worked
 _IDLE: Final = (HostState.DISCOVERED.value, HostState.RETIRED.value, HostState.WIPING.value)
 
 
@@ -59,9 +61,13 @@ def look(ctx: Context, cache: PackageCache, waiting: Waiting | None = None) -> i
         roles, releases = roles_at_hand(ctx), blueprints.releases_at_hand(ctx)
     except Problem:  # a file is broken: whoever plans is told; later it may be mended
         return 0
-    served = 0
+    only_packages, served = _only_packages(roles), 0
     for system, hosts in _by_system(ctx, due, waiting).items():
-        wanted = {host.id: _packages(host, names, system, roles, releases) for host, names in hosts}
+        wanted = {}
+        for host, names in hosts:
+            began = time.thread_time()
+            wanted[host.id] = _packages(host, names, system, only_packages, releases)
+            time.sleep(_REST * (time.thread_time() - began))  # thousands of hosts must not slow the pages
         _serve(ctx, cache, system, hosts, wanted)
         served += len(hosts)
     return served
@@ -93,9 +99,9 @@ def _by_system(
 ) -> dict[System, list[tuple[Host, list[str]]]]:  # fmt: skip
     """Hosts whose system is not known yet wait: without an image nobody knows which packages."""
     found: dict[System, list[tuple[Host, list[str]]]] = {}
-    images: dict[str, System | None] = {}
+    coming, images = _installs(ctx, due), dict[str, System | None]()
     for host, names in due:
-        system = _running(host) or _coming(ctx, host, images)
+        system = _running(host) or _coming(ctx, coming.get(host.attempt_id or ""), images)
         if system is not None:
             found.setdefault(system, []).append((host, names))
             waiting.pop(host.id, None)
@@ -113,13 +119,17 @@ def _running(host: Host) -> System | None:
     return System(suite, "arm64" if kernel.endswith("arm64") else "amd64") if suite else None
 
 
-def _coming(ctx: Context, host: Host, images: dict[str, System | None]) -> System | None:
-    """By the image that it was armed for."""
-    if host.attempt_id is None:
-        return None
+def _installs(ctx: Context, due: Sequence[tuple[Host, list[str]]]) -> dict[str, str]:
+    """Attempt to install, and its image."""
+    attempts = [host.attempt_id for host, _ in due if host.attempt_id is not None]
+    query = select(Attempt.id, Attempt.image).where(Attempt.id.in_(attempts), Attempt.purpose == "install")
     with ctx.database.read() as session:
-        attempt = session.get(Attempt, host.attempt_id)
-    name = attempt.image.partition("/")[0] if attempt is not None and attempt.purpose == "install" else ""
+        return {row.id: row.image for row in session.execute(query)}
+
+
+def _coming(ctx: Context, armed_for: str | None, images: dict[str, System | None]) -> System | None:
+    """By the image that it was armed for."""
+    name = (armed_for or "").partition("/")[0]
     if not name:
         return None
     if name not in images:
@@ -141,7 +151,7 @@ def _packages(
         return []
     server = PlanServer(address="192.0.2.1", boot_url="http://192.0.2.1")
     try:
-        compiled = compile_plan([alone], _only_packages(roles), server=server, releases=releases)
+        compiled = compile_plan([alone], roles, server=server, releases=releases)
     except PlanProblem as problem:
         return Problem(str(problem))
     return plans.packages_in(compiled.tasks)
