@@ -10,7 +10,7 @@ import pytest
 
 from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
-from pxeforge.lab.mirror import NoMirror, apt_mirrors
+from tests.e2e.cloud_trial import skip_without_mirror
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -27,10 +27,7 @@ UNITS = (
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One host with the whole control plane; how long that took is printed."""
-    try:
-        apt_mirrors()
-    except NoMirror as problem:
-        pytest.skip(str(problem))
+    skip_without_mirror()
     folder = tmp_path_factory.mktemp(f"control-{request.param}")
     cache = tmp_path_factory.getbasetemp() / "cache"
     with Cloud(folder, cache=cache, suite=request.param, names=["c1"], name="control") as cloud:

@@ -14,8 +14,7 @@ import pytest
 
 from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
-from pxeforge.lab.mirror import NoMirror, apt_mirrors
-from tests.e2e.cloud_trial import operator_folder, other_than, states
+from tests.e2e.cloud_trial import operator_folder, other_than, skip_without_mirror, states
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -67,10 +66,7 @@ NOTICED = {"cinder.services", "cinder-volume.service"}
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One host with everything; how long that took is printed."""
-    try:
-        apt_mirrors()
-    except NoMirror as problem:
-        pytest.skip(str(problem))
+    skip_without_mirror()
     folder = tmp_path_factory.mktemp("volumes")
     (folder / "operator/blueprints").mkdir(parents=True)
     (folder / "operator/blueprints/volumes.yaml").write_text(BLUEPRINT)

@@ -16,7 +16,7 @@ import pytest
 from pxeforge.engine.step_types import checked_params
 from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
-from pxeforge.lab.mirror import NoMirror, apt_mirrors
+from tests.e2e.cloud_trial import skip_without_mirror
 
 pytestmark = [
     pytest.mark.by_hand,
@@ -29,10 +29,7 @@ AGENT = "python3 /usr/local/lib/pxeforge/pxeforge-agent.pyz step"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    try:
-        apt_mirrors()
-    except NoMirror as problem:
-        pytest.skip(str(problem))
+    skip_without_mirror()
     cache = tmp_path_factory.getbasetemp() / "cache"
     folder = tmp_path_factory.mktemp("host-steps")
     with Cloud(folder, cache=cache, suite="bookworm", names=HOSTS, name="steps") as cloud:
