@@ -25,9 +25,10 @@ _SERVICES: Final = (
     "mariadb", "rabbitmq", "memcached", "keystone", "placement", "glance", "nova-controller", "neutron-server",
     "horizon",
 )  # fmt: skip
-# Whatever else a host of a large cloud may have, until it has as many tasks as were asked for.
+# Whatever else a host of a large cloud may have, until it has as many tasks as were asked for. Not what a cloud has on
+# a few hosts that each know all others (glance).
 _MORE: Final = (
-    "memcached", "time-client", "openrc", "neutron-dhcp", "neutron-metadata", "neutron-l3", "glance", "placement",
+    "memcached", "time-client", "openrc", "neutron-dhcp", "neutron-metadata", "neutron-l3", "net", "placement",
     "nova-controller", "horizon", "neutron-server",
 )  # fmt: skip
 _SERVER: Final = PlanServer(address="10.0.0.1", boot_url="http://10.0.0.1:8080")

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from pxeforge.services import housekeeping
+from pxeforge.services import housekeeping, tallies
 from pxeforge.services.context import Context
 from pxeforge.services.milestones import Milestones
 from pxeforge.services.problems import StoreUnavailable
@@ -28,10 +28,12 @@ class Upkeep:
         threading.Thread(target=self._work, name="upkeep", daemon=True).start()
 
     def _work(self) -> None:
-        began = next_tidy = time.monotonic()
+        since = next_tidy = time.monotonic()
         while True:
             try:
-                housekeeping.tick(self._ctx, up_for_s=time.monotonic() - began)
+                if not self._hears_agents():
+                    since = time.monotonic()
+                housekeeping.tick(self._ctx, up_for_s=time.monotonic() - since)
                 self._milestones.follow()
                 if time.monotonic() >= next_tidy:
                     next_tidy = time.monotonic() + _TIDY_EVERY_S
@@ -41,3 +43,7 @@ class Upkeep:
             except Exception:  # must not end it; the next round tries again
                 log.exception("housekeeping failed")
             time.sleep(_EVERY_S)
+
+    def _hears_agents(self) -> bool:
+        """On a busy computer the process that they talk to begins long after ours, and silence counts from then on."""
+        return tallies.is_alive(self._ctx.data_dir / tallies.FOLDER, "agent")

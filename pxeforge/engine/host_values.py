@@ -20,6 +20,7 @@ def host_view(
     attached: Mapping[str, Attachment],
     disks: Mapping[str, str],
     zone: str,
+    positions: Mapping[str, int],
 ) -> Namespace:
     values: dict[str, Any] = {
         "id": host.host_id,
@@ -29,6 +30,7 @@ def host_view(
         "facts": host.facts,
         "roles": list(roles),
         "zone": zone,
+        "position": Namespace(f"host {host.name}: position", positions),
         "net": Namespace(
             f"host {host.name}: net", {purpose: _attachment_view(host.name, one) for purpose, one in attached.items()}
         ),

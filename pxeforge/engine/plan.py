@@ -104,6 +104,9 @@ class Plan:
         )
 
 
+_PROGRAMS = ("script", "playbook")  # of a step: whole files of its role
+
+
 def compile_plan(
     hosts: Sequence[PlanHost],
     roles: Mapping[str, Role],
@@ -166,6 +169,10 @@ class _Compiler:
         groups = {name: [host for host in hosts if name in self._order[host.host_id]] for name in sorted(roles)}
         self._losses = losses_of(hosts, given.layout.tolerance, self._order)
         self._edges = Edges(roles, self._all_roles(), groups, self._losses)
+        self._positions: dict[str, dict[str, int]] = {host.host_id: {} for host in hosts}
+        for name, group in groups.items():
+            for position, host in enumerate(group):
+                self._positions[host.host_id][name] = position
         self._views = {host.host_id: self._view(host) for host in hosts}
         declared = {secret for role in roles.values() for secret in role.secrets}
         self._common = common_values(
@@ -176,6 +183,7 @@ class _Compiler:
         )
         self._shared_steps: dict[Hashable, dict[str, Any]] = {}
         self._secrets: dict[int, frozenset[str]] = {}  # by the identity of a step that the plan holds
+        self._program_secrets: dict[str, frozenset[str]] = {}
         self._shared_releases: dict[str, Namespace] = {}
         self._shared_fixed: dict[str, Mapping[str, Role]] = {}
 
@@ -226,8 +234,9 @@ class _Compiler:
     def _view(self, host: PlanHost) -> Namespace:
         host_id = host.host_id
         return host_view(
-            host, self._order[host_id], self._attached[host_id], self._disks[host_id], self._place(host).zone
-        )
+            host, self._order[host_id], self._attached[host_id], self._disks[host_id], self._place(host).zone,
+            self._positions[host_id],
+        )  # fmt: skip
 
     def _check_members(self) -> None:
         for name, role in self._roles.items():
@@ -281,7 +290,7 @@ class _Compiler:
             for variable in role.variables.values():
                 if not variable.secret and variable.name not in settled:
                     settled[variable.name] = self._variable(host, role, variable, values)
-        return values
+        return dict(values)  # settled: from here on the renderer may remember what they give
 
     def _removed_order(self, host: PlanHost) -> tuple[str, ...]:
         return role_order(host.removes, self._roles)
@@ -390,7 +399,7 @@ class _Compiler:
         if step.type == "disk" and "disk" in params:  # by the purpose that the blueprint gives it
             params["disk"] = self._disk(host, str(params["disk"]))
         params = checked_params(step.type, params)
-        secrets = secrets_in(params)
+        secrets = self._secrets_of(params)
         if "restart_on" in params:
             place = _place(host, role, task, step)
             params["restart_on"] = [self._reference(role, task, text, place) for text in params["restart_on"]]
@@ -403,6 +412,15 @@ class _Compiler:
         }
         self._secrets[id(made)] = secrets
         return made
+
+    def _secrets_of(self, params: Mapping[str, Any]) -> frozenset[str]:
+        """Programs that go along are the same for all hosts and long: each is looked through once."""
+        found = secrets_in({key: value for key, value in params.items() if key not in _PROGRAMS})
+        for text in (params[key] for key in _PROGRAMS if params.get(key)):
+            if text not in self._program_secrets:
+                self._program_secrets[text] = secrets_in(text)
+            found |= self._program_secrets[text]
+        return found
 
     def _disk(self, host: PlanHost, named: str) -> str:
         if "=" in named:

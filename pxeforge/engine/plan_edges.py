@@ -19,7 +19,7 @@ def task_id(role_name: str, task_name: str, host: PlanHost) -> str:
     return f"{role_name}.{task_name}@{host.name}"
 
 
-def last_tasks(role: Role, host: PlanHost, kind: TaskKind = "deploy") -> list[str]:
+def _last_names(role: Role, kind: TaskKind) -> list[str]:
     """The tasks of the kind that no other such task of the role waits for: after them, all are done."""
     tasks = [task for task in role.tasks if task.kind == kind]
     waited_for: set[str] = set()
@@ -29,7 +29,7 @@ def last_tasks(role: Role, host: PlanHost, kind: TaskKind = "deploy") -> list[st
             waited_for.update(name for role_name, _, name in own if role_name in ("", role.name))
         elif position > 0:
             waited_for.add(tasks[position - 1].name)
-    return [task_id(role.name, task.name, host) for task in tasks if task.name not in waited_for]
+    return [task.name for task in tasks if task.name not in waited_for]
 
 
 def losses_of(
@@ -62,6 +62,8 @@ class Edges:
         self._roles, self._order, self._groups, self._losses = roles, order, groups, losses
         self._barriers: dict[str, dict[str, None]] = {}  # by id: the tasks that open it
         self._settled: dict[tuple[str, Selector], tuple[str, ...]] = {}
+        self._last: dict[tuple[str, TaskKind], list[str]] = {}
+        self._kinds = {name: {task.name: task.kind for task in role.tasks} for name, role in roles.items()}
 
     def opened_by(self) -> dict[str, list[str]]:
         """By task: the barriers of this plan that it opens; to be asked when all tasks were asked for."""
@@ -71,6 +73,11 @@ class Edges:
                 found.setdefault(each, []).append(barrier)
         return found
 
+    def _last_tasks(self, name: str, host: PlanHost, kind: TaskKind = "deploy") -> list[str]:
+        if (name, kind) not in self._last:
+            self._last[name, kind] = _last_names(self._roles[name], kind)
+        return [task_id(name, each, host) for each in self._last[name, kind]]
+
     def after(self, host: PlanHost, role: Role, task: RoleTask, removed: Sequence[str] = ()) -> tuple[str, ...]:
         """Ids of tasks and barriers; raises PlanProblem."""
         found: dict[str, None] = {}
@@ -79,7 +86,7 @@ class Edges:
                 found[self._same_host(host, role, text, task)] = None
         elif task.kind == "verify":
             for name in self._required(role, host):
-                found.update(dict.fromkeys(last_tasks(self._roles[name], host)))
+                found.update(dict.fromkeys(self._last_tasks(name, host)))
         else:
             found.update(dict.fromkeys(self._by_order(host, role, task, removed)))
         own = task_id(role.name, task.name, host)
@@ -110,16 +117,15 @@ class Edges:
             return [task_id(role.name, same[position - 1].name, host)]
         if task.kind == "remove":  # what stands on a role goes first
             above = [name for name in removed if {role.name, role.replaces} & {*self._roles[name].requires}]
-            return [before for name in above for before in last_tasks(self._roles[name], host, "remove")]
+            return [before for name in above for before in self._last_tasks(name, host, "remove")]
         required = [self._there(name, host) for name in role.requires]
-        return [before for name in required for before in last_tasks(self._roles[name], host)]
+        return [before for name in required for before in self._last_tasks(name, host)]
 
     def _same_host(self, host: PlanHost, role: Role, text: str, task: RoleTask) -> str:
         role_name, _, task_name = text.rpartition(".")
         role_name = self._there(role_name or role.name, host)
-        there = role_name in self._order[host.host_id]
-        found = next((item for item in self._roles[role_name].tasks if item.name == task_name), None) if there else None
-        if found is None or (found.kind == "remove") != (task.kind == "remove"):
+        kind = self._kinds[role_name].get(task_name) if role_name in self._order[host.host_id] else None
+        if kind is None or (kind == "remove") != (task.kind == "remove"):
             raise PlanProblem(
                 f"{role.file}:{task.line}: task {role.name}.{task.name} requires {text}, which is not on {host.name}:"
                 f" correct the name or add the role to `requires`"
@@ -161,7 +167,7 @@ class Edges:
         if role is None:
             raise PlanProblem(f"{own} waits for role {role_name}, which does not exist: correct the name")
         if task_name is None:
-            return last_tasks(role, host)
-        if task_name not in {item.name for item in role.tasks if item.kind != "remove"}:
+            return self._last_tasks(role_name, host)
+        if self._kinds[role_name].get(task_name, "remove") == "remove":
             raise PlanProblem(f"{own} waits for {role_name}.{task_name}, which does not exist: correct the name")
         return [task_id(role_name, task_name, host)]

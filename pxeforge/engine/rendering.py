@@ -11,15 +11,19 @@ from pxeforge.engine.templates import TemplateEngine, TemplateProblem, is_templa
 
 
 class Renderer:
-    """For one plan, in which `values` differ between hosts by `host`, `vars`, `server` and `release` only."""
+    """For one plan, in which `values` differ between hosts by `host`, `vars`, `server` and `release` only.
+
+    What the same `values` gave once, they give again: whoever adds to them passes a copy from then on.
+    """
 
     def __init__(self) -> None:
         self._engine = TemplateEngine()
         self._texts: dict[Hashable, str] = {}
         self._data: dict[Hashable, Any] = {}
         self._asks: dict[Hashable, _Asked] = {}
-        self._variables: dict[str, str] = {}  # of the host that was asked for last
-        self._variables_of: Mapping[str, Any] | None = None
+        self._variables: dict[str, str] = {}  # of the host that was asked for last, as its values below
+        self._own: dict[str, Any] = {}
+        self._of: Mapping[str, Any] | None = None
 
     def text(self, source: str, values: Mapping[str, Any]) -> str:
         """The text; raises TemplateProblem."""
@@ -48,7 +52,10 @@ class Renderer:
     def _evaluated(self, source: str, values: Mapping[str, Any]) -> Any:
         key = self.shared_key(source, values)
         if key is None:
-            return _plain(self._engine.evaluate(source, values))
+            self._turn_to(values)
+            if source not in self._own:
+                self._own[source] = _plain(self._engine.evaluate(source, values))
+            return self._own[source]
         if key not in self._data:
             self._data[key] = _plain(self._engine.evaluate(source, values))
         return self._data[key]
@@ -70,11 +77,14 @@ class Renderer:
 
     def _as_text(self, name: str, values: Mapping[str, Any]) -> str | None:
         """A variable's value; None where the host has no such variable (yet)."""
-        if self._variables_of is not values:
-            self._variables, self._variables_of = {}, values
+        self._turn_to(values)
         if name not in self._variables and name in values["vars"]:
             self._variables[name] = repr(values["vars"][name])
         return self._variables.get(name)
+
+    def _turn_to(self, values: Mapping[str, Any]) -> None:
+        if self._of is not values:
+            self._variables, self._own, self._of = {}, {}, values
 
     def _asked(self, source: Any) -> _Asked:
         """What the templates in a text or in data ask for."""

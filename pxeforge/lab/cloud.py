@@ -29,7 +29,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pxeforge.lab import guest_agent
-from pxeforge.lab.debian_machine import BootTree, DebianMachine, Hardware, make_boot_tree
+from pxeforge.lab.debian_machine import BootTree, DebianMachine, Hardware, make_boot_tree, with_packages
 from pxeforge.lab.keeper import SERVE_PID, Server, lab_mac, relay_to_mirror, say, way_in
 from pxeforge.lab.newer_qemu import find_qemu
 from pxeforge.lab.nspawn import System, entering, leader_of, make_base
@@ -57,13 +57,14 @@ class Cloud:
     """`with Cloud(folder, cache=…, suite="bookworm", names=["c1"]) as cloud:` has hosts whose agents run.
 
     `names`: systems by systemd-nspawn; `machines`: machines in QEMU, each with `hardware`. `cache`: packages, trees and
-    QEMU, which all clouds of this computer share.
+    QEMU, which all clouds of this computer share. `libraries`: packages that machines have before they boot, because
+    an emulated one unpacks them for many minutes.
     Raises CloudProblem, NspawnError, RackError, MachineError, QemuMissing.
     """
 
     def __init__(
         self, folder: Path, *, cache: Path, suite: str, names: Sequence[str] = (), machines: Sequence[str] = (),
-        hardware: Hardware | None = None, name: str = "cloud", admin_port: int = 0,
+        hardware: Hardware | None = None, libraries: Sequence[str] = (), name: str = "cloud", admin_port: int = 0,
     ) -> None:  # fmt: skip
         everybody = (*names, *machines)
         wrong = next((one for one in everybody if not _HOST_NAME.fullmatch(one)), None)
@@ -73,7 +74,7 @@ class Cloud:
         self._machine_names, self._hardware = tuple(machines), hardware or Hardware()
         if not set(self._hardware.wires) <= {0, 1} or self._hardware.wires[:1] != (0,):
             raise CloudProblem("wires are 0 and 1, and the first NIC is on wire 0, where the server is")
-        self._name, self._admin_port = name, admin_port
+        self._libraries, self._name, self._admin_port = tuple(libraries), name, admin_port
         self._stack = contextlib.ExitStack()
         self.systems: dict[str, System] = {}
         self.machines: dict[str, DebianMachine] = {}
@@ -137,6 +138,10 @@ class Cloud:
         qemu = find_qemu(self.cache).command
         with self._alone():
             tree = make_boot_tree(self.rack, base)
+        if self._libraries:
+            folder = self.folder / "libraries"
+            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            tree = with_packages(self.rack, tree, self._libraries, folder)
         for position, host in enumerate(self._machine_names, len(self.names)):
             machine = self._machine(tree, qemu, host, _FIRST_ADDRESS + position)
             self._stack.callback(machine.remove)
@@ -217,6 +222,7 @@ def pxeforge(folder: Path, words: Sequence[str], *, timeout_s: float = 7200.0, c
     )
     if check and done.returncode != 0:
         raise CloudProblem(f"`pxeforge {' '.join(words)}` ended with {done.returncode}: {done.stdout}{done.stderr}")
+    sys.stderr.write(done.stderr)  # why there is nothing in its answer
     return done.stdout
 
 
@@ -342,9 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.command == "keep":
                 keep(made)
                 return 0
-            chosen = {
-                name: getattr(options, name) for name in ("suite", "hosts", "machines", "name", "memory", "wires")
-            }
+            named = ("suite", "hosts", "machines", "name", "memory", "wires", "libraries")
+            chosen = {name: getattr(options, name) for name in named}
             words = [f"--{name}={value}" for name, value in chosen.items()]
             print(json.dumps(up(folder, [*words, f"--cache={made.cache}"]), indent=2))
         elif options.command == "run":
@@ -366,7 +371,8 @@ def _described(options: argparse.Namespace, folder: Path) -> Cloud:
     names = _split(options.hosts) or ([] if machines else ["c1"])
     return Cloud(
         folder, cache=options.cache.resolve(), suite=options.suite, names=names, machines=machines,
-        hardware=Hardware(memory_mb=options.memory, wires=wires), name=options.name,
+        hardware=Hardware(memory_mb=options.memory, wires=wires), libraries=_split(options.libraries),
+        name=options.name,
     )  # fmt: skip
 
 
@@ -388,6 +394,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--machines", default="", help="names of those that are machines in QEMU")
             command.add_argument("--memory", type=int, default=Hardware().memory_mb, help="MB of each machine")
             command.add_argument("--wires", default="0,1", help="the wire (0 or 1) of each NIC of the machines")
+            command.add_argument("--libraries", default="", help="packages that machines have before they boot")
             command.add_argument("--cache", type=Path, default=Path("/var/cache/pxeforge-lab"))
             command.add_argument("--name", default="cloud")
         if name == "run":

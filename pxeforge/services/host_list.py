@@ -114,9 +114,8 @@ def roles_of(ctx: Context, ids: Sequence[str]) -> dict[str, list[str]]:
 
 def racks(ctx: Context) -> list[str]:
     """The names of all racks that a host has a place in."""
-    name = Host.settings["rack"]["name"].as_string()
     with ctx.database.read() as session:
-        return sorted(session.scalars(select(name).where(name.is_not(None)).distinct()))
+        return sorted(session.scalars(select(Host.rack).where(Host.rack.is_not(None)).distinct()))
 
 
 def _counts(session: Session) -> dict[str, int]:
@@ -166,8 +165,7 @@ def _fitting(wanted: Wanted) -> list[ColumnElement[bool]]:
     if wanted.firmware is not None:
         found.append(Host.firmware == wanted.firmware if wanted.firmware else Host.firmware.is_(None))
     if wanted.rack is not None:
-        rack = Host.settings["rack"]["name"].as_string()
-        found.append(rack == wanted.rack if wanted.rack else rack.is_(None))
+        found.append(Host.rack == wanted.rack if wanted.rack else Host.rack.is_(None))
     if wanted.ids is not None:
         found.append(Host.id.in_(wanted.ids))
     words = wanted.text.split()

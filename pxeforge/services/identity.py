@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, SQLColumnExpression, String, and_, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from pxeforge.domain.identity import both_orders, identity_of, useful_serial, useful_uuid
 from pxeforge.domain.lifecycle import HostState
@@ -83,8 +83,9 @@ def conflicts(ctx: Context, *, host: str | None = None, settled: bool = False) -
     `host`: only what this one has part in. `settled`: also what an operator has accepted.
     """
     with ctx.database.read() as session:
-        found = _conflicts(session)
-        wanted = hosts.find(session, host).id if host else None
+        asked = hosts.find(session, host) if host else None
+        found = _conflicts(session, asked)
+        wanted = asked.id if asked else None
     return [
         _view(one) for one in sorted(found, key=lambda one: -one.since)
         if (settled or one.settled_at is None) and (wanted is None or wanted in {known.id for known in one.hosts})
@@ -99,9 +100,10 @@ def _view(one: _Found) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _conflicts(session: Session) -> list[_Found]:
+def _conflicts(session: Session, host: Host | None = None) -> list[_Found]:
+    """All, or (among others) those in which this host has part."""
     notes = {note.subject: note for note in session.scalars(select(IdentityNote))}
-    by_uuid, by_serial = _groups(session)
+    by_uuid, by_serial = _groups(session, *_shown_twice(session) if host is None else _shown_by(session, host))
     claims = {note.subject: note for note in notes.values() if note.subject.startswith(f"{NIC_CLAIMED}:")}
     owners = dict(_owners(session, [note.data["mac"] for note in claims.values()]))
     wanted = {one for group in (*by_uuid.values(), *by_serial.values()) for one in group} | set(owners.values())
@@ -116,22 +118,56 @@ def _conflicts(session: Session) -> list[_Found]:
     return found
 
 
-def _groups(session: Session) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Ids of hosts that share a UUID (in either byte order), and a serial number.
+def _shown_by(session: Session, host: Host) -> tuple[set[str], set[str]]:
+    """The host's UUID in both byte orders, and its serial number in small letters as the database makes them."""
+    serials = session.scalars(select(func.lower(Host.serial)).where(Host.id == host.id, Host.serial.is_not(None)))
+    return set(both_orders(host.uuid)) if host.uuid else set(), set(serials)
 
-    Few hosts do and the dashboard asks: nothing is looked at closely before it is there twice.
-    """
+
+def _shown_twice(session: Session) -> tuple[set[str], set[str]]:
+    """The same of all hosts that share one: few do, and the database finds them by its indexes."""
+    other = aliased(Host)
+    turned = select(Host.uuid).join(other, and_(other.uuid == _turned(Host.uuid), other.id != Host.id))
+    uuids = {
+        *session.scalars(select(Host.uuid).where(Host.uuid.is_not(None)).group_by(Host.uuid).having(func.count() > 1)),
+        *session.scalars(turned),
+    }
+    serial = func.lower(Host.serial)
+    return uuids, set(
+        session.scalars(select(serial).where(serial.is_not(None)).group_by(serial).having(func.count() > 1))
+    )
+
+
+def _turned(uuid: InstrumentedAttribute[str | None]) -> ColumnElement[str]:
+    """As both_orders does."""
+    parts = [func.substr(uuid, at, 2, type_=String) for at in (7, 5, 3, 1, 12, 10, 17, 15)]
+    a, b, c, d, e, f, g, h = parts
+    return a + b + c + d + "-" + e + f + "-" + g + h + func.substr(uuid, 19, type_=String)
+
+
+def _groups(
+    session: Session, uuids: Collection[str], serials: Collection[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:  # fmt: skip
+    """Ids of hosts that share one of these UUIDs (in either byte order), and one of these serial numbers."""
     by_uuid: dict[str, list[str]] = {}
     by_serial: dict[str, list[str]] = {}
-    for host_id, uuid, serial in session.execute(select(Host.id, Host.uuid, Host.serial).order_by(Host.created_at)):
-        if uuid:
-            by_uuid.setdefault(min(both_orders(uuid)), []).append(host_id)
-        if serial:
-            by_serial.setdefault(serial.lower(), []).append(host_id)
+    for host_id, uuid in _having(session, Host.uuid, uuids):
+        by_uuid.setdefault(min(both_orders(uuid)), []).append(host_id)
+    for host_id, serial in _having(session, func.lower(Host.serial), serials):
+        by_serial.setdefault(serial, []).append(host_id)
     return (
         {uuid: group for uuid, group in by_uuid.items() if len(group) > 1 and useful_uuid(uuid)},
         {serial: group for serial, group in by_serial.items() if len(group) > 1 and useful_serial(serial)},
     )
+
+
+def _having(session: Session, column: SQLColumnExpression[Any], values: Collection[str]) -> Iterable[tuple[str, str]]:
+    """Id and value of each host that has one of them."""
+    wanted = sorted(values)
+    for start in range(0, len(wanted), _MANY):
+        some = wanted[start : start + _MANY]
+        rows = session.execute(select(Host.id, column).where(column.in_(some)).order_by(Host.created_at))
+        yield from ((host_id, value) for host_id, value in rows)
 
 
 def _owners(session: Session, macs: Sequence[str]) -> Iterable[tuple[str, str]]:

@@ -247,9 +247,7 @@ class _World:
         self._attempted: set[str] = set()
         if any(rule.gives.rack for rule in rules):
             self.tall = {row.name: row.height for row in session.scalars(select(Rack))}
-            settings = select(Host.id, Host.name, Host.settings).where(
-                Host.settings["rack"]["name"].as_string().is_not(None)
-            )
+            settings = select(Host.id, Host.name, Host.settings).where(Host.rack.is_not(None))
             for host_id, name, found in session.execute(settings):
                 self.stands(position_of(found), host_id, name or host_id)
         if any(rule.gives.attach or rule.gives.arm for rule in rules):

@@ -79,6 +79,10 @@ def read_all(folder: Path) -> list[Told]:
     return found
 
 
+def is_alive(folder: Path, process: str) -> bool:
+    return any(one.alive and one.process == process for one in read_all(folder))
+
+
 def began(pid: int) -> int | None:
     """When the process began, in the kernel's ticks: the same number later is the same process. None: it has ended."""
     try:

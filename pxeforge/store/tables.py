@@ -32,6 +32,7 @@ class Host(Base):
     loader: Mapped[str] = mapped_column(String(16), default="auto")
     tags: Mapped[list[Any]] = mapped_column(default=list)
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # per-host answers: disk rule, wipe serials …
+    rack: Mapped[str | None] = mapped_column(String(63), index=True)  # what settings name, for lists
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     address: Mapped[str | None] = mapped_column(String(45), index=True)  # last one seen on the wire or reported
     armed_until: Mapped[float | None] = mapped_column(Float, index=True)
@@ -45,6 +46,15 @@ class Host(Base):
     roles: Mapped[list[Assignment]] = relationship(
         back_populates="host", cascade="all, delete-orphan", lazy="selectin", order_by="Assignment.assigned_at"
     )
+
+    # Serial numbers are compared so, to find boards that share one.
+    __table_args__ = (Index("hosts_by_serial", text("lower(serial)")),)
+
+    @validates("settings")
+    def _placed(self, _key: str, settings: dict[str, Any]) -> dict[str, Any]:
+        place = settings.get("rack")
+        self.rack = place.get("name") if isinstance(place, dict) else None
+        return settings
 
     @validates("nics")
     def _behind_the_others(self, _key: str, nic: Nic) -> Nic:

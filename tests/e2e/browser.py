@@ -99,12 +99,12 @@ def site_in(folder: Path) -> Iterator[Site]:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser of Playwright's; CI has no other than Debian's."""
+def chromium(program: str | None = CHROMIUM) -> Iterator[Any]:
+    """A browser of Playwright's; CI has no other than Debian's. `program`: one that becomes it."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = play.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser
         browser.close()
 

@@ -52,7 +52,9 @@ def shipped_blueprint(name: str) -> dict[str, Any]:
 
 def run(cloud: Cloud, *words: str) -> dict[str, Any]:
     """A run that is over, with its tasks; those that did not end well are printed."""
-    told = dict(json.loads(cloud.pxeforge(*words, "--json", check=False)))
+    answer = cloud.pxeforge(*words, "--json", check=False)
+    assert answer, f"`pxeforge {' '.join(words)}` was refused; why stands in what was said on stderr"
+    told = dict(json.loads(answer))
     for task in told["tasks"]:
         if task["state"] not in ("ok", "changed"):
             print(f"\n{task['planned_id']} is {task['state']}: {last_words(task)}", flush=True)

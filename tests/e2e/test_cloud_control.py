@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
+from tests.e2e.browser import CHROMIUM, WAIT_MS, chromium, needs_chromium
 from tests.e2e.cloud_trial import skip_without_mirror
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -29,8 +34,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """One host with the whole control plane; how long that took is printed."""
     skip_without_mirror()
     folder = tmp_path_factory.mktemp(f"control-{request.param}")
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    with Cloud(folder, cache=cache, suite=request.param, names=["c1"], name="control") as cloud:
+    with Cloud(folder, cache=CACHE, suite=request.param, names=["c1"], name="control") as cloud:
         cloud.pxeforge("host", "assign", "c1", *ROLES)
         began = time.monotonic()
         assert tally(cloud, "deploy")["failed"] == 0
@@ -88,6 +92,59 @@ def test_a_second_deploy_changes_nothing(cloud: Cloud) -> None:
     print(f"\na second deploy took {time.monotonic() - began:.0f} s: {found}")
     assert found["ok"] > 40
     assert not found["changed"] | found["failed"] | found["blocked"]
+
+
+def browser_of_the_rack(cloud: Cloud, folder: Path) -> str:
+    """A program that becomes Chromium in the rack's namespace, from where the dashboard can be reached."""
+    program = folder / "chromium"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(cloud.rack.inside([str(CHROMIUM)]))} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def dashboard(browser: Any, cloud: Cloud) -> Any:
+    """A page of a visitor with an own session; what goes wrong in it or does not load is in `page.mistakes`."""
+    context = browser.new_context(base_url=f"http://{cloud.system('c1').site.address}")
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    page.mistakes = []
+    page.on("pageerror", lambda error: page.mistakes.append(str(error)))
+    page.on("requestfailed", lambda sent: page.mistakes.append(f"{sent.url}: {sent.failure}"))
+    page.on(
+        "response", lambda told: page.mistakes.append(f"{told.url} is {told.status}") if told.status >= 400 else None
+    )
+    return page
+
+
+def log_in(page: Any, password: str) -> None:
+    page.goto("/horizon/identity/users/")
+    page.get_by_label("User Name").fill("admin")
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_label("Domain").fill("Default")
+    page.get_by_role("button", name="Sign In").click()
+
+
+@needs_chromium
+def test_the_administrator_comes_into_the_dashboard_with_a_browser(cloud: Cloud, tmp_path: Path) -> None:
+    """A-28: forms, scripts and styles as people have them."""
+    password = on_host(cloud, '. /root/admin-openrc; printf %s "$OS_PASSWORD"')
+    with chromium(browser_of_the_rack(cloud, tmp_path)) as browser:
+        page = dashboard(browser, cloud)
+        log_in(page, f"{password}-not")
+        page.get_by_text("Invalid credentials").wait_for()
+        assert "/auth/login" in page.url
+        log_in(page, password)
+        page.wait_for_url("**/horizon/identity/users/")
+        for user in ("admin", "demo", "glance", "nova"):
+            assert page.locator("#users").get_by_role("cell", name=user, exact=True).count() >= 1
+        page.goto("/horizon/project/images")
+        page.get_by_role("button", name="Create Image").wait_for()  # drawn by a script, from what glance told it
+        page.goto("/horizon/admin/info/")
+        page.get_by_role("cell", name="placement", exact=True).first.wait_for()
+        page.goto("/horizon/auth/logout/")
+        page.goto("/horizon/identity/users/")
+        page.wait_for_url("**/horizon/auth/login/**")
+        assert page.mistakes == []
 
 
 DATABASE_READERS = ("keystone.tokens", "glance.image", "placement.database-read", "nova-controller.services")

@@ -23,6 +23,7 @@ from tests.e2e.cloud_trial import (
     states,
     write_blueprint,
 )
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -54,10 +55,10 @@ for path in ("5000/v3/users", "9292/v2/images", "8774/v2.1/flavors", "9696/v2.0/
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Three hosts with the whole control plane; how long that took is printed."""
     skip_without_mirror()
-    folder, cache = tmp_path_factory.mktemp("ha"), tmp_path_factory.getbasetemp() / "cache"
+    folder = tmp_path_factory.mktemp("ha")
     with (
         operator_folder(folder / "operator") as operator,
-        Cloud(folder, cache=cache, suite="bookworm", names=list(NAMES), name="ha") as made,
+        Cloud(folder, cache=CACHE, suite="bookworm", names=list(NAMES), name="ha") as made,
     ):
         write_blueprint(operator, "ha-lab", HA)
         began = time.monotonic()

@@ -22,6 +22,7 @@ from tests.e2e.cloud_trial import (
     states,
     write_blueprint,
 )  # fmt: skip
+from tests.e2e.conftest import CACHE
 
 _FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 pytestmark = [
@@ -57,10 +58,10 @@ def blueprint() -> dict[str, object]:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     skip_without_mirror()
-    folder, cache = tmp_path_factory.mktemp("bridges"), tmp_path_factory.getbasetemp() / "cache"
+    folder = tmp_path_factory.mktemp("bridges")
     with (
         operator_folder(folder / "operator") as operator,
-        Cloud(folder, cache=cache, suite="bookworm", names=NAMES, name="bridges") as cloud,
+        Cloud(folder, cache=CACHE, suite="bookworm", names=NAMES, name="bridges") as cloud,
     ):
         write_blueprint(operator, "linux-bridges", blueprint())
         for host in NAMES:

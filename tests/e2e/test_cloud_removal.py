@@ -19,6 +19,7 @@ from tests.e2e.cloud_trial import (
     states,
     write_blueprint,
 )
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand,
@@ -50,10 +51,9 @@ PORTS = (3306, 4369, 5000, 5672, 6080, 6640, 8774, 8775, 8778, 9292, 9696, 11211
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     skip_without_mirror()
     folder = tmp_path_factory.mktemp("removal")
-    cache = tmp_path_factory.getbasetemp() / "cache"
     with (
         operator_folder(folder / "operator") as operator,
-        Cloud(folder, cache=cache, suite="bookworm", names=["c1"], name="removal") as made,
+        Cloud(folder, cache=CACHE, suite="bookworm", names=["c1"], name="removal") as made,
     ):
         write_blueprint(operator, "whole", WHOLE)
         write_blueprint(operator, "bare", BARE)

@@ -32,6 +32,7 @@ from tests.e2e.cloud_trial import (
     states,
     write_blueprint,
 )  # fmt: skip
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -72,10 +73,10 @@ def blueprint(names: tuple[str, ...], *more: str, **variables: object) -> dict[s
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Three hosts; the first two are a cloud, with a VM on the wire. How long that took is printed."""
     skip_without_mirror()
-    folder, cache = tmp_path_factory.mktemp("two"), tmp_path_factory.getbasetemp() / "cache"
+    folder = tmp_path_factory.mktemp("two")
     with (
         operator_folder(folder / "operator") as operator,
-        Cloud(folder, cache=cache, suite="bookworm", names=list(NAMES), name="two") as made,
+        Cloud(folder, cache=CACHE, suite="bookworm", names=list(NAMES), name="two") as made,
     ):
         write_blueprint(operator, "pair", blueprint(NAMES[:2]))
         write_blueprint(operator, "grown", blueprint(NAMES, "neutron-l3"))

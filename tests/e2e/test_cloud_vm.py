@@ -22,6 +22,7 @@ from tests.e2e.cloud_trial import (
     states,
     write_blueprint,
 )
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -34,10 +35,9 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """One host with everything; how long that took is printed."""
     skip_without_mirror()
     folder = tmp_path_factory.mktemp(f"vm-{request.param}")
-    cache = tmp_path_factory.getbasetemp() / "cache"
     with (
         operator_folder(folder / "operator") as operator,
-        Cloud(folder, cache=cache, suite=request.param, names=["c1"], name="vm") as made,
+        Cloud(folder, cache=CACHE, suite=request.param, names=["c1"], name="vm") as made,
     ):
         write_blueprint(operator, "emulated", {"extends": "all-in-one", "variables": dict(EMULATED)})
         began = time.monotonic()

@@ -15,6 +15,7 @@ import pytest
 from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
 from tests.e2e.cloud_trial import operator_folder, other_than, skip_without_mirror, states
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand, pytest.mark.skipif(nspawn.why_not() is not None, reason=str(nspawn.why_not())),
@@ -70,10 +71,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     folder = tmp_path_factory.mktemp("volumes")
     (folder / "operator/blueprints").mkdir(parents=True)
     (folder / "operator/blueprints/volumes.yaml").write_text(BLUEPRINT)
-    cache = tmp_path_factory.getbasetemp() / "cache"
     with (
         operator_folder(folder / "operator"),
-        Cloud(folder, cache=cache, suite="bookworm", names=["c1"], name="vol") as made,
+        Cloud(folder, cache=CACHE, suite="bookworm", names=["c1"], name="vol") as made,
     ):
         on_host(made, SHARE)
         began = time.monotonic()

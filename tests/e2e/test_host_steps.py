@@ -17,6 +17,7 @@ from pxeforge.engine.step_types import checked_params
 from pxeforge.lab import nspawn
 from pxeforge.lab.cloud import Cloud
 from tests.e2e.cloud_trial import skip_without_mirror
+from tests.e2e.conftest import CACHE
 
 pytestmark = [
     pytest.mark.by_hand,
@@ -30,9 +31,8 @@ AGENT = "python3 /usr/local/lib/pxeforge/pxeforge-agent.pyz step"
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     skip_without_mirror()
-    cache = tmp_path_factory.getbasetemp() / "cache"
     folder = tmp_path_factory.mktemp("host-steps")
-    with Cloud(folder, cache=cache, suite="bookworm", names=HOSTS, name="steps") as cloud:
+    with Cloud(folder, cache=CACHE, suite="bookworm", names=HOSTS, name="steps") as cloud:
         for host in HOSTS:
             on(cloud, host, "mkdir -p /etc/default; echo 'DAEMON_OPTS=\"-F 1 -x\"' > /etc/default/chrony")
         yield cloud

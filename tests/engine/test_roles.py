@@ -86,6 +86,24 @@ def test_an_earlier_folder_hides_a_role_of_a_later_one(tmp_path: Path) -> None:
     assert load_roles([tmp_path / "mine", tmp_path / "shipped"])["web"].summary == "my own"
 
 
+def test_roles_are_read_anew_once_a_file_of_them_changed_came_or_went(tmp_path: Path) -> None:
+    web, page = tmp_path / "web/role.yaml", tmp_path / "web/templates/page"
+    page.parent.mkdir(parents=True)
+    web.write_text(GOOD)
+    first = load_roles([tmp_path])
+    assert load_roles([tmp_path])["web"] is first["web"]
+    del first["web"]  # a dictionary of the caller's own
+    web.write_text(GOOD.replace("a web server", "A web server"))  # as long as before
+    assert load_roles([tmp_path])["web"].summary == "A web server"
+    page.write_text("{% if %}")
+    with pytest.raises(RoleProblem, match="template page is no template"):
+        load_roles([tmp_path])
+    page.unlink()
+    assert set(load_roles([tmp_path])) == {"web"}
+    web.unlink()
+    assert load_roles([tmp_path]) == {}
+
+
 def test_two_roles_must_agree_on_a_variable(tmp_path: Path) -> None:
     for name, port in (("web", "80"), ("proxy", "81")):
         (tmp_path / name).mkdir()

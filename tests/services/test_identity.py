@@ -191,6 +191,17 @@ def test_conflicts_of_one_host_are_told_alone(ctx: Context, two: None) -> None:
     assert identity.conflicts(ctx, host="n3") == []
 
 
+def test_a_shared_identity_is_told_of_each_host_in_either_spelling(ctx: Context, two: None) -> None:
+    hosts.add(ctx, macs=[STRANGER], name="n3", who="ann")
+    tell(ctx, "n1", uuid=UUID, serial="sn-7A")
+    tell(ctx, "n2", uuid=OTHER_ORDER)
+    tell(ctx, "n3", serial="SN-7a")
+    told = {name: {one["kind"] for one in identity.conflicts(ctx, host=name)} for name in ("n1", "n2", "n3")}
+    both = {"uuid_shared", "serial_shared"}
+    assert told == {"n1": both, "n2": {"uuid_shared"}, "n3": {"serial_shared"}}
+    assert {one["kind"] for one in identity.conflicts(ctx)} == both
+
+
 def test_an_armed_host_does_not_lose_the_nic_that_it_is_armed_by(ctx: Context, armed: dict[str, Any]) -> None:
     hosts.add(ctx, macs=[MAC_2], name="n2", who="ann")
     for refused in (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.services.tallies import Tally, Told, began, read_all
+from pxeforge.services.tallies import Tally, Told, began, is_alive, read_all
 
 KILLED = """
 import os, sys
