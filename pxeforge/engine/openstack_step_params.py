@@ -60,6 +60,6 @@ class OpenstackParams(Params):
 
     auth: KeystoneAuth
     region: OneLine = "RegionOne"
-    resources: Annotated[tuple[OpenstackResource, ...], Field(min_length=1)]
+    resources: tuple[OpenstackResource, ...]
     deadline_s: Seconds = 120
     timeout_s: Seconds = 60

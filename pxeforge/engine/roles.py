@@ -34,6 +34,7 @@ verify:                           # real operations, after all tasks of this rol
     steps:
       - probe: {script: boot-vm.py, input: {…}}          # checks/boot-vm.py
 remove: […]                       # tasks that take the role from a host, in this order
+stays: one sentence               # what is left of it there all the same; with this alone, nothing needs to be done
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ class Role:
     networks: tuple[str, ...] = ()
     members: Members = Members()
     replaces: str | None = None
+    stays: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -229,6 +231,7 @@ class _RawRole(_Raw):
     tasks: list[_RawTask] = []
     verify: list[_RawTask] = []
     remove: list[_RawTask] = []
+    stays: str = ""
     networks: list[Name] = []
     members: _RawMembers = _RawMembers()
 
@@ -363,6 +366,8 @@ class _RoleReader:
         tasks = [self._task(task, "deploy", ("tasks", index)) for index, task in enumerate(raw.tasks)]
         tasks += [self._task(task, "verify", ("verify", index)) for index, task in enumerate(raw.verify)]
         tasks += [self._task(task, "remove", ("remove", index)) for index, task in enumerate(raw.remove)]
+        if raw.stays and not raw.remove:
+            tasks.append(self._nothing_to_remove())
         if all(task.kind == "remove" for task in tasks):
             self._wrong((), "the role has neither tasks nor verify", "add what it is to do")
         seen: set[str] = set()
@@ -392,7 +397,16 @@ class _RoleReader:
             networks=tuple(raw.networks),
             members=Members(least=raw.members.min, most=raw.members.max, odd=raw.members.odd),
             replaces=raw.replaces,
+            stays=raw.stays,
         )
+
+    def _nothing_to_remove(self) -> RoleTask:
+        """A task without steps: the host is asked, so that it is known to be there, and the role is forgotten."""
+        line = self._document.line(("stays",))
+        return RoleTask(
+            name="leave", kind="remove", steps=(), requires=None, after=(), resource=None,
+            timeout_s=_DEFAULT_TIMEOUT_S["remove"], line=line,
+        )  # fmt: skip
 
     def _wrong(self, at: Location, message: str, fix: str) -> None:
         self._findings.append(self._document.finding(at, message, fix))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import select
@@ -19,6 +20,8 @@ from pxeforge.store.tables import AgentCredential, Attempt, Diagnosis, Host
 
 KIND, KIND_OVER = "diagnosis", "diagnosis_over"
 MOST_AT_ONCE: Final = 300  # hosts of one look; each costs about a millisecond
+_PART: Final = 15  # hosts that are read in one piece
+_REST: Final = 4.0  # idle for so many times as long as was worked
 _looks = itertools.count()
 _UNDER_WAY: Final = tuple(
     state.value
@@ -35,8 +38,7 @@ def look(ctx: Context) -> None:
     with ctx.database.read() as session:
         known = {row.host_id: row for row in session.scalars(select(Diagnosis))}
         states = _candidates(session, known, now, ctx.budgets)
-        followed = trails.trails(session, _in_turn(sorted(states)), now)
-    for one in followed:
+    for one in _followed(ctx, _in_turn(sorted(states)), now):
         row, state = known.get(one.host_id), one.trail.state.value
         if row is not None and row.state == state == HostState.FAILED.value:
             continue  # why it failed is known, and nothing more comes
@@ -45,6 +47,17 @@ def look(ctx: Context) -> None:
             row is not None and row.state != state
         ):
             _write(ctx, one.host_id, state, found)
+
+
+def _followed(ctx: Context, host_ids: Sequence[str], now: float) -> Iterator[trails.Followed]:
+    """A few at a time: pages that are asked for meanwhile wait for one part, and not for all of them."""
+    for start in range(0, len(host_ids), _PART):
+        began = time.thread_time()
+        with ctx.database.read() as session:
+            part = trails.trails(session, host_ids[start : start + _PART], now)
+        yield from part
+        if start + _PART < len(host_ids):
+            time.sleep(_REST * (time.thread_time() - began))
 
 
 def _in_turn(host_ids: Sequence[str]) -> Sequence[str]:

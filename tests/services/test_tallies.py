@@ -52,12 +52,14 @@ def test_a_killed_process_leaves_its_counts_but_not_its_levels_and_its_place_is_
     assert child.stdout.readline() == b"told\n"
     told = only(tmp_path)
     assert (told.process, told.alive, told.levels) == ("boot-0", True, {"boot.waiting": 7})
+    assert [is_alive(tmp_path, name) for name in ("boot-0", "agent")] == [True, False]
     child.kill()
     child.wait()
     child.stdin.close()
     child.stdout.close()
     told = only(tmp_path)
     assert (told.alive, told.counts, told.levels) == (False, {"boot.bytes": 100}, {})
+    assert not is_alive(tmp_path, "boot-0")
     assert Tally(tmp_path, "boot").process == "boot-0"
 
 
