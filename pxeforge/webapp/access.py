@@ -58,7 +58,7 @@ _NEEDS: Final[dict[Need, str]] = {
     "api.edit_hosts api.settle_conflict api.merge_hosts api.add_nic api.move_nic api.remove_nic "
     "api.deploy api.verify api.cancel_run api.resume_run",
     Need.ADMIN: "pages.image_remove pages.user_add pages.user_role pages.user_remove "
-    "pages.user_logout pages.user_password "
+    "pages.user_logout pages.user_password pages.power_settings pages.power_forget "
     "api.rotate_secret "
     "api.remove_image api.reveal_secret api.add_user api.change_user api.set_password api.logout_user "
     "api.remove_user api.set_power api.clear_power api.list_webhooks api.add_webhook api.show_webhook "

@@ -514,7 +514,7 @@ def addresses(ctx: Context) -> dict[str, str]:
         "racks": "/racks", "rules": "/rules", "plan": "/plan", "runs": "/runs", "profiles": "/profiles",
         "profile": "/profiles/debian-13", "images": "/images", "image": "/images/debian-13", "events": "/events",
         "audit": "/audit", "users": "/users", "arm": f"/arm/choose?host={host_id}",
-        "preview": f"/hosts/{host_id}/preview?profile=debian-13",
+        "preview": f"/hosts/{host_id}/preview?profile=debian-13", "power": f"/hosts/{host_id}/power-settings",
     }  # fmt: skip
     return {**found, "blueprints": "/blueprints", "settings": "/settings"}
 
@@ -548,6 +548,20 @@ def test_no_page_is_wider_than_its_screen(width: int, new_page: NewPage, ctx: Co
         if found > width:
             wide[name] = found
     assert wide == {}
+
+
+def test_the_form_about_power_shows_what_the_chosen_driver_knows(new_page: NewPage, ctx: Context) -> None:
+    page = new_page("ann")
+    page.goto(f"{SITE}/hosts/{hosts.show(ctx, 'bulk-00')['id']}/power-settings")
+    expect(page.locator("[name=fingerprint]")).to_be_visible()
+    page.locator("[name=driver]").select_option("ipmi")
+    expect(page.locator("[name=fingerprint]")).to_be_hidden()
+    picture(page, "power-settings")
+    page.locator("[name=address]").fill("10.99.9.17")
+    page.locator("[name=user]").fill("ops")
+    page.locator("[name=password]").fill("s3cret-BMC")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("by ipmi at 10.99.9.17")).to_be_visible()
 
 
 def test_the_menu_opens_on_a_phone_and_leads_on(new_page: NewPage) -> None:

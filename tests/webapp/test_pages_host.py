@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import accounts, events, host_overview, hosts, installer_log
+from pxeforge.services import accounts, events, host_overview, hosts, installer_log, power
 from pxeforge.services.context import Context
 from tests.conftest import FACTS
 
@@ -224,7 +224,7 @@ def test_an_unknown_way_out_of_use_has_no_page(browser: Browser, host_id: str) -
 
 
 def test_a_host_without_power_settings_says_how_to_set_them(browser: Browser, host_id: str) -> None:
-    assert "pxeforge power set db-01" in page(browser, f"/hosts/{host_id}")
+    assert f'href="/hosts/{host_id}/power-settings"' in page(browser, f"/hosts/{host_id}")
     assert browser.post(f"/hosts/{host_id}/power/off", {"confirm": "yes"}).status_code == 303
     assert 'class="note error"' in page(browser, f"/hosts/{host_id}")
 
@@ -235,3 +235,54 @@ def test_power_is_cut_only_after_the_question(browser: Browser, ctx: Context, ho
     assert MAC in asked
     assert 'name="confirm"' in browser.post(f"/hosts/{host_id}/power/off").get_data(as_text=True)
     page(browser, f"/hosts/{host_id}/power/explode", 303)
+
+
+IPMI = {"driver": "ipmi", "address": "10.9.0.17", "user": "ops", "cipher": "17", "fingerprint": "of redfish only"}
+
+
+def test_an_admin_names_the_bmc_on_a_page_and_forgets_it_again(browser: Browser, ctx: Context, host_id: str) -> None:
+    form = f"/hosts/{host_id}/power-settings"
+    page(browser, form)
+    assert browser.post(form, {**IPMI, "port": "6230", "password": "s3cret-BMC"}).status_code == 303
+    found = power.describe(ctx, host_id)
+    assert found["settings"] == {"driver": "ipmi", "address": "10.9.0.17", "user": "ops", "port": 6230, "cipher": 17}
+    assert found["has_password"]
+    shown = page(browser, form)
+    assert 'value="10.9.0.17"' in shown
+    assert "s3cret-BMC" not in shown
+    assert browser.post(form, IPMI).status_code == 303  # without a password the one before stays
+    assert "port" not in power.describe(ctx, host_id)["settings"]
+    assert browser.post(f"{form}/forget").status_code == 303
+    assert power.describe(ctx, host_id)["driver"] is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"password": ""}, "needs the BMC&#39;s password"),
+        ({"port": "many"}, "port is a number"),
+        ({"driver": "smoke"}, "is no power driver"),
+        ({"driver": "command", "command": "pdu", "options": "outlet"}, "the option outlet has no value"),
+    ],
+)
+def test_a_form_about_power_that_is_wrong_saves_nothing_and_keeps_what_was_typed(
+    browser: Browser, ctx: Context, host_id: str, wrong: dict[str, str], says: str
+) -> None:
+    form = f"/hosts/{host_id}/power-settings"
+    page(browser, form)
+    answer = browser.post(form, {**IPMI, "password": "s3cret-BMC", **wrong})
+    text = answer.get_data(as_text=True)
+    assert answer.status_code == 400
+    assert says in text
+    assert 'value="10.9.0.17"' in text
+    assert "s3cret-BMC" not in text
+    assert power.describe(ctx, host_id)["driver"] is None
+
+
+def test_an_operator_cannot_say_how_power_is_switched(browser: Browser, ctx: Context, host_id: str) -> None:
+    accounts.add(ctx, "ops", PASSWORD, role=UserRole.OPERATOR, who="test")
+    browser.login("ops")
+    assert "An admin can name its BMC" in page(browser, f"/hosts/{host_id}")
+    page(browser, f"/hosts/{host_id}/power-settings", 403)
+    assert browser.post(f"/hosts/{host_id}/power-settings", {**IPMI, "password": "x"}).status_code == 403
+    assert browser.post(f"/hosts/{host_id}/power-settings/forget").status_code == 403
