@@ -161,7 +161,9 @@ class TestTheWholeWay:
         assert page.post("roles", table, draft_in(table)).status_code == 303
         assert set(journey.lab.json("host", "show", HOST)["roles"]) == set(CLOUD_ROLES)
 
-    def test_9_deploy_verify_a_token_of_keystone_and_a_second_deploy_that_changes_nothing(self, journey: Journey) -> None:
+    def test_9_deploy_verify_a_token_of_keystone_and_a_second_deploy_that_changes_nothing(
+        self, journey: Journey
+    ) -> None:
         journey.deploy()
         journey.verify()
         journey.token()
