@@ -151,14 +151,14 @@ class Fleet:
         poll_s = float(told.get("poll_s") or 2.0)
         while True:
             status, task, took = await plane.post("/v1/claim", {"wait_s": 25})
-            if status == 200:
+            if status == 200 and "task_id" in task:
                 self.seen.claims.append(took)
                 await self._do(plane, task)
                 continue
-            if status != 204:
+            if status not in (200, 204):
                 self.seen.odd.append(f"{status} {task}")
             self.seen.idle.append(took)
-            await asyncio.sleep(random.uniform(*_JITTER) * poll_s)
+            await asyncio.sleep(random.uniform(*_JITTER) * float(task.get("poll_s") or poll_s))
 
     async def _do(self, plane: Plane, task: dict[str, Any]) -> None:
         steps = [

@@ -76,7 +76,9 @@ class Agent:
             if reply.status == 200 and reply.body.get("task_id"):
                 self._perform(reply.body, [], 1)
             elif time.monotonic() - began < 1.0:
-                self._stop.wait(random.uniform(0.5, 1.5) * min(self._poll_s, _LONGEST_PAUSE_S))  # noqa: S311
+                # The server says when, while our tasks wait for those of other hosts.
+                poll_s = float(reply.body.get("poll_s") or self._poll_s)
+                self._stop.wait(random.uniform(0.5, 1.5) * min(poll_s, _LONGEST_PAUSE_S))  # noqa: S311
 
     def _hello(self) -> None:
         failures = 0

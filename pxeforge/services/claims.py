@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from pxeforge.engine.graph import TaskState
 from pxeforge.engine.secrets import redact, substitute
 from pxeforge.services import run_ends, secrets
+from pxeforge.services.agents import POLL_S
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound
@@ -20,6 +21,8 @@ from pxeforge.store.tables import Run, RunTask
 
 LEASE_S: Final = 60.0
 RETURN_S: Final = 60.0  # agents that could not reach us try again within so long (agent/loop.py)
+_QUESTIONS_PER_S: Final = 200
+_SOONEST_S: Final = 0.2
 MAX_LEASES: Final = 5  # a task whose agent vanished so often is failed, not tried for ever
 REBOOT_S: Final = 900.0  # a host that said that it reboots keeps its task for so long
 _REBOOTS: Final = "the host reboots"  # how an agent begins to say so (agent/loop.py)
@@ -40,6 +43,17 @@ def claim(ctx: Context, host_id: str) -> dict[str, Any] | None:
             if name is not None:
                 return _lease(session, ctx, run, name)
     return None
+
+
+def ask_again_s(ctx: Context, host_id: str) -> float | None:
+    """In how many seconds a host that got no task should ask again, when its tasks wait for those of others.
+
+    All hosts of a run together ask _QUESTIONS_PER_S times a second, each at least as often as one without tasks.
+    """
+    runs = ctx.database.look_up(_RUNNING_NOW)
+    waits = [ctx.runs.waits_among(run_id, version, host_id) for run_id, version in runs]
+    hosts = max((one for one in waits if one is not None), default=None)
+    return None if hosts is None else min(POLL_S, max(_SOONEST_S, hosts / _QUESTIONS_PER_S))
 
 
 def _has_something(ctx: Context, host_id: str) -> bool:
@@ -68,6 +82,8 @@ def _next_task(ctx: Context, plan: RunPlan, progress: Progress, host_id: str) ->
         found = tuple(name for name in ready if _has_room(ctx, progress, plan.tasks[name].resource))
     if not found:
         progress.idle.add(host_id)
+        if any(progress.states[name] is TaskState.PENDING for name in mine):
+            progress.waiting.add(host_id)
         return None
     return next((name for name in found if progress.later.get(name, 0.0) <= ctx.clock()), None)
 

@@ -47,6 +47,7 @@ class Progress:
     lost: int  # tasks that are over and did not succeed
     busy: Mapping[str, int]  # tasks under way, by the resource that they use
     idle: set[str] = field(default_factory=set)  # hosts that have nothing to do before the next version
+    waiting: set[str] = field(default_factory=set)  # those of them whose tasks wait for others
 
 
 class KnownRuns:
@@ -79,6 +80,13 @@ class KnownRuns:
         with self._lock:
             known = self._progress.get(run_id)
             return known is not None and known.version == version and host_id in known.idle
+
+    def waits_among(self, run_id: str, version: int, host_id: str) -> int | None:
+        """How many hosts the run has, if tasks of this one wait in this version for those of others; else None."""
+        with self._lock:
+            known, plan = self._progress.get(run_id), self._plans.get(run_id)
+            is_so = known is not None and known.version == version and host_id in known.waiting
+            return len(plan.of_host) if is_so and plan is not None else None
 
     def keep(self, run_id: str, progress: Progress) -> None:
         self._keep(self._progress, run_id, progress)

@@ -50,7 +50,10 @@ def create_agent_plane(ctx: Context) -> Flask:
     @app.post("/v1/claim")
     def claim() -> Response:
         task = claims.claim(ctx, g.host_id)
-        return jsonify(task) if task is not None else Response(status=204)
+        if task is not None:
+            return jsonify(task)
+        soon_s = claims.ask_again_s(ctx, g.host_id)
+        return jsonify({"poll_s": soon_s}) if soon_s is not None else Response(status=204)
 
     @app.post("/v1/tasks/<task_id>/events")
     def events(task_id: str) -> Response:

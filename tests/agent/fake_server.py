@@ -51,6 +51,8 @@ class FakeServer:
 
     def __init__(self, folder: Path, *, lease_s: float = 3.0, address: str = "127.0.0.1") -> None:
         self.key_file, self.certificate_file, self.pem = make_certificate(folder)
+        self.poll_s = 0.05
+        self.soon_s: float | None = None  # what an agent without a task is told
         self.address, self.port, self.lease_s = address, 0, lease_s
         self.waiting: list[dict[str, Any]] = []
         self.leased: dict[str, tuple[dict[str, Any], float]] = {}
@@ -168,7 +170,7 @@ class FakeServer:
             self.requests.append(path)
             if path == "/v1/hello":
                 self.hellos.append(body)
-                return 200, {"server_time": time.time(), "poll_s": 0.05}
+                return 200, {"server_time": time.time(), "poll_s": self.poll_s}
             if path == "/v1/claim":
                 return self._claim()
             match = re.fullmatch(r"/v1/tasks/([^/]+)/(events|result)", path)
@@ -182,7 +184,7 @@ class FakeServer:
                 self.take_away(task_id)
         task = self.next_task()
         if task is None:
-            return 204, None
+            return (204, None) if self.soon_s is None else (200, {"poll_s": self.soon_s})
         self.leased[task["task_id"]] = (task, time.monotonic() + self.lease_s)
         return 200, task
 

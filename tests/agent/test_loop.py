@@ -74,6 +74,18 @@ def test_a_task_is_claimed_done_and_reported(server: FakeServer, running: Runnin
     server.wait_for(lambda _: not (tmp_path / "state/task.json").exists())
 
 
+def test_the_server_says_how_soon_to_ask_again(server: FakeServer, tmp_path: Path) -> None:
+    server.poll_s = 3600.0
+    server.soon_s = 0.01
+    one = Running(server, tmp_path)
+    try:
+        server.wait_for(lambda fake: fake.requests.count("/v1/claim") > 5)
+        server.add("t", [shell("a", "true")])
+        server.wait_for(lambda fake: "t" in fake.results)
+    finally:
+        one.end()
+
+
 def test_a_short_task_costs_one_question_and_one_answer(server: FakeServer, running: Running) -> None:
     for number in range(5):
         server.add(f"t{number}", [shell("a", "true"), shell("b", "true")])

@@ -1,4 +1,4 @@
-"""The servers behind TLS, on the loopback: a renewed certificate is shown without a restart."""
+"""The servers behind TLS, on the loopback: a renewed certificate is shown at once, and answers do not wait."""
 
 from __future__ import annotations
 
@@ -54,3 +54,12 @@ def test_a_renewed_certificate_is_shown_and_half_of_a_pair_is_not(tmp_path: Path
         thread.join(20)
         listener.close()
     assert not thread.is_alive()
+
+
+def test_the_body_of_an_answer_does_not_wait_until_its_head_was_acknowledged() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        web_server._server(Plane(name="admin", app=lambda *_: [], listener=listener, threads=1))
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

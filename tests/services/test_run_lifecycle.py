@@ -22,6 +22,7 @@ from pxeforge.services import (
     runs,
     task_results,
 )
+from pxeforge.services.agents import POLL_S
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, Problem
 from pxeforge.services.run_progress import KnownRuns
@@ -143,6 +144,27 @@ def test_why_tells_who_holds_the_lease_what_was_said_and_how_long_it_takes_here(
     assert "held by n1 for 12 s of usually 40 s, last said: install: Unpacking tdb-server" in second["waiting_for"]
     assert second["usual_s"] == 40.0
     assert claims.claim(ctx, other) is None
+
+
+def test_a_host_whose_tasks_wait_for_those_of_others_is_told_to_ask_again_soon(ctx: Context, one: str) -> None:
+    other, bystander = add_host(ctx, 2, "tservice"), add_host(ctx, 3)
+    deploys.deploy(ctx, who="ann")
+    for host_id in (other, bystander):
+        assert claims.claim(ctx, host_id) is None
+    soon_s = claims.ask_again_s(ctx, other)
+    assert soon_s is not None
+    assert soon_s < POLL_S
+    assert claims.ask_again_s(ctx, bystander) is None
+    work(ctx, one, other)
+    assert [claims.claim(ctx, host_id) for host_id in (one, other)] == [None, None]
+    assert [claims.ask_again_s(ctx, host_id) for host_id in (one, other)] == [None, None]
+
+
+def test_the_more_hosts_wait_the_seldomer_each_asks(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for hosts_of_the_run, expected in ((2, 0.2), (100, 0.5), (1000, POLL_S)):
+        monkeypatch.setattr(ctx.database, "look_up", lambda _: [("r", 1)])
+        monkeypatch.setattr(ctx.runs, "waits_among", lambda *_, number=hosts_of_the_run: number)
+        assert claims.ask_again_s(ctx, "h") == expected
 
 
 def test_a_run_whose_agent_never_comes_ends_with_its_name(ctx: Context, one: str, clock: Clock) -> None:
