@@ -11,6 +11,7 @@ from typing import Any
 from pxeforge.agent.execution import StepFailed
 from pxeforge.agent.keystone_session import KeystoneSession
 from pxeforge.agent.session_step import SessionStep
+from pxeforge.agent.step import Finding
 
 _IMAGE_WAIT_S = 120.0
 _VOLUME_WAIT_S = 600  # an image may have to be copied
@@ -76,6 +77,9 @@ class OpenstackStep(SessionStep):
 
     type = "openstack"
     parameters = frozenset({"auth", "region", "resources", "deadline_s", "timeout_s"})
+
+    def check(self) -> Finding:
+        return super().check() if self.params["resources"] else Finding(False, [])
 
     def walk(self, session: KeystoneSession, *, apply: bool) -> list[str]:
         walk = _Walk(self, session, apply=apply)

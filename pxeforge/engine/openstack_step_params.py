@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -55,7 +55,7 @@ class OpenstackParams(Params):
 
     Each is looked for by its name and changed only where a property differs; what cannot be changed (a flavor's
     memory, a subnet's range) is an error that says so. A volume (size in GB, type, image) is waited for; it grows, and
-    never shrinks. Services that do not answer yet are waited for until deadline_s.
+    never shrinks. Services that do not answer yet are waited for until deadline_s; without resources nobody is asked.
     """
 
     auth: KeystoneAuth

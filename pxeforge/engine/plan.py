@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pxeforge.engine.disk_needs import lacking_disks
 from pxeforge.engine.graph import GraphProblem, TaskGraph
 from pxeforge.engine.host_values import common_values, host_view, no_disk, release_view
+from pxeforge.engine.kept_things import wanted_by, without
 from pxeforge.engine.layout import NO_PLACE, Attachment, Layout, Place, attachments, chosen_disks, unknown_nics
 from pxeforge.engine.package_fix import with_fixes
 from pxeforge.engine.plan_edges import Edges, losses_of, task_id
@@ -201,10 +202,10 @@ class _Compiler:
             role = self._roles.get(name)
             if role is None or not any(task.kind == "remove" for task in role.tasks):
                 raise PlanProblem(
-                    f"role {name} cannot be taken from {host.name}: it has no `remove` tasks: add them to its "
-                    "role.yaml, or install the host anew"
+                    f"role {name} cannot be taken from {host.name}: it has no `remove` tasks: add them or "
+                    "`stays` to its role.yaml, or install the host anew"
                 )
-        order = role_order(host.removes, self._roles)
+        order = role_order(host.removes, self._roles, going=True)
         return tuple(name for name in reversed(order) if name in host.removes)
 
     def _place(self, host: PlanHost) -> Place:
@@ -259,14 +260,15 @@ class _Compiler:
             values = self._values(host)
             kept = self._order[host.host_id]
             fixed = self._fixed_roles(host)
-            work = [(fixed[name], task) for name in kept for task in fixed[name].tasks if task.kind != "remove"]
-            work += [
-                (fixed[name], task) for name in self._removed[host.host_id] for task in fixed[name].tasks
-                if task.kind == "remove"
+            stays = [
+                self._planned(host, fixed[name], task, values) for name in kept for task in fixed[name].tasks
+                if task.kind != "remove"
             ]  # fmt: skip
-            for role, task in work:
-                planned = self._planned(host, role, task, values)
-                tasks[planned.id] = planned
+            goes = [
+                self._planned(host, fixed[name], task, values)
+                for name in self._removed[host.host_id] for task in fixed[name].tasks if task.kind == "remove"
+            ]  # fmt: skip
+            tasks.update((each.id, each) for each in [*stays, *_sparing(goes, stays)])
         opened = self._edges.opened_by()
         for each, barriers in opened.items():
             tasks[each] = replace(tasks[each], opens=tuple(barriers))
@@ -285,15 +287,16 @@ class _Compiler:
             "server": Namespace("server", {"address": server.address, "boot_url": server.boot_url}),
             "release": self._release(host),
         }  # fmt: skip
-        for role_name in (*self._order[host.host_id], *self._removed_order(host)):
+        kept = self._order[host.host_id]
+        for role_name in (*kept, *role_order(host.removes, self._roles, going=True)):
             role = self._roles[role_name]
+            # What a role that goes once referred to may have gone already; a step that needs it says so.
+            lenient = contextlib.nullcontext() if role_name in kept else contextlib.suppress(PlanProblem)
             for variable in role.variables.values():
                 if not variable.secret and variable.name not in settled:
-                    settled[variable.name] = self._variable(host, role, variable, values)
+                    with lenient:
+                        settled[variable.name] = self._variable(host, role, variable, values)
         return dict(values)  # settled: from here on the renderer may remember what they give
-
-    def _removed_order(self, host: PlanHost) -> tuple[str, ...]:
-        return role_order(host.removes, self._roles)
 
     def _fixed_roles(self, host: PlanHost) -> Mapping[str, Role]:
         """The roles with the fixes that the host's release has for them."""
@@ -441,6 +444,15 @@ class _Compiler:
         if found is None or (len(parts) == 3 and parts[2] not in {step.name for step in found.steps}) or len(parts) > 3:
             raise PlanProblem(f"{place}: restart_on names {text}, which is no step or task: correct it")
         return ".".join(parts)
+
+
+def _sparing(goes: Sequence[PlannedTask], stays: Sequence[PlannedTask]) -> list[PlannedTask]:
+    """Tasks that remove roles from a host, less what its other roles have too."""
+    if not goes:
+        return []
+    kept = wanted_by(step for task in stays for step in task.steps)
+    left = [[one for step in task.steps if (one := without(step, kept)) is not None] for task in goes]
+    return [replace(task, steps=steps) for task, steps in zip(goes, left, strict=True)]
 
 
 def _place(host: PlanHost, role: Role, task: RoleTask, step: RoleStep) -> str:

@@ -8,10 +8,11 @@ from pxeforge.engine.plan_problem import PlanProblem
 from pxeforge.engine.roles import Role
 
 
-def role_order(names: Sequence[str], roles: Mapping[str, Role]) -> tuple[str, ...]:
+def role_order(names: Sequence[str], roles: Mapping[str, Role], *, going: bool = False) -> tuple[str, ...]:
     """The names and all roles they require, required ones first; raises PlanProblem (unknown, cycle, conflict).
 
-    Of the names, one that replaces a role comes wherever that role is required.
+    Of the names, one that replaces a role comes wherever that role is required. `going`: all of them are taken from
+    the host, where roles in conflict may have come one after the other.
     """
     order: list[str] = []
     instead = {role.replaces: role.name for name in names if (role := roles.get(name)) and role.replaces}
@@ -31,7 +32,7 @@ def role_order(names: Sequence[str], roles: Mapping[str, Role]) -> tuple[str, ..
 
     for name in names:
         visit(name, ())
-    for name in order:
+    for name in () if going else order:
         for other in roles[name].conflicts:
             if other in order:
                 raise PlanProblem(f"roles {name} and {other} cannot be on one host: give one of them to another host")

@@ -171,3 +171,24 @@ def _until(condition: Any, limit_s: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < end, "not in time"
         time.sleep(0.5)
+
+
+def test_roles_that_go_leave_the_host_with_its_name_its_clock_and_its_network(cloud: Cloud) -> None:
+    roles = ("cloud", "net", "time-server")
+    cloud.pxeforge("host", "assign", "c1", *roles)
+    assert run_of(cloud, "deploy")["failed"] == []
+    assert run_of(cloud, "deploy")["changed"] == []
+    before = routes(cloud, "c1")
+    cloud.pxeforge("host", "unassign", "c1", "base", *roles)
+    assert run_of(cloud, "deploy", "--remove-unassigned")["failed"] == []
+    assert json.loads(cloud.pxeforge("plan", "--remove-unassigned", "--json"))["leftover"] == []
+    assert routes(cloud, "c1") == before
+    assert "127.0.1.1\tc1" in on(cloud, "c1", "cat /etc/hosts")
+    assert "pxeforge hosts" not in on(cloud, "c1", "cat /etc/hosts")
+    on(cloud, "c1", "cmp /usr/share/chrony/chrony.conf /etc/chrony/chrony.conf && systemctl is-active chrony")
+    assert ":123 " not in on(cloud, "c1", "ss -Hlnu")
+    assert on(cloud, "c1", "ls /usr/local/lib/pxeforge").split() == ["pxeforge-agent.pyz"]
+    cloud.pxeforge("host", "assign", "c1", *roles)
+    assert run_of(cloud, "deploy")["failed"] == []
+    assert run_of(cloud, "verify")["failed"] == []
+    assert run_of(cloud, "deploy")["changed"] == []

@@ -225,6 +225,36 @@ def test_what_stands_on_a_role_goes_before_the_one_that_replaces_it() -> None:
     assert after(compiled([gone], known), "other-db.away@h1") == {"on-db.away@h1"}
 
 
+def test_a_role_that_leaves_something_on_purpose_is_taken_away_by_a_task_without_steps() -> None:
+    text = ON_DB[: ON_DB.index("remove:")] + "stays: what it wrote\n"
+    plan = compiled([host(1, "db", removes=("on-db",))], roles(**{"on-db": text}))
+    assert [(task.id, task.steps) for task in plan.tasks if task.kind == "remove"] == [("on-db.leave@h1", [])]
+    with pytest.raises(PlanProblem, match="role on-db cannot be taken from h1: it has no `remove` tasks"):
+        compiled([host(1, "db", removes=("on-db",))], roles(**{"on-db": text[: text.index("stays:")]}))
+
+
+def test_what_other_roles_of_the_host_have_too_is_not_taken_away_with_a_role() -> None:
+    away = "  - {name: away, steps: [{packages: {names: [tool, own], state: absent}}]}\n"
+    going = ON_DB[: ON_DB.index("  - {name: away")] + away
+    staying = "name: user\nsummary: s\ntasks:\n  - {name: install, steps: [{packages: {names: [tool]}}]}\n"
+    known = roles(**{"on-db": going, "user": staying})
+    plan = compiled([host(1, "user", removes=("on-db",)), host(2, "db", removes=("on-db",))], known)
+    taken = {task.id: task.steps[0]["params"]["names"] for task in plan.tasks if task.kind == "remove"}
+    assert {name: list(names) for name, names in taken.items()} == {
+        "on-db.away@h1": ["own"], "on-db.away@h2": ["tool", "own"],
+    }  # fmt: skip
+
+
+def test_a_template_knows_which_of_the_hosts_of_a_role_its_host_is() -> None:
+    text = (
+        "name: ring\nsummary: s\ntasks:\n  - name: go\n    steps:\n      - command: {always: true, argv: [echo, "
+        "\"{{ groups.ring[host.position.ring - 1].name if host.position.ring else 'first' }}\"]}\n"
+    )
+    plan = compiled([host(1, "ring"), host(2, "base"), host(3, "ring")], roles(ring=text))
+    said = {task.host_name: task.steps[0]["params"]["argv"][1] for task in plan.tasks if task.role == "ring"}
+    assert said == {"h1": "first", "h3": "h1"}
+
+
 def test_a_template_can_refuse_values_in_a_sentence() -> None:
     known = roles(web=WEB.replace("{{ h.name }}", "{{ 'two databases are too many' | refuse }}"))
     with pytest.raises(PlanProblem, match=r"web\.go\.file on h3: two databases are too many"):

@@ -151,6 +151,14 @@ def test_a_role_that_only_removes_is_no_role() -> None:
     assert "the role has neither tasks nor verify: add what it is to do" in problem_of(text)
 
 
+def test_what_stays_of_a_role_is_said_beside_what_removes_it_or_instead() -> None:
+    removing = GOOD + "remove:\n  - {name: away, steps: [{hostname: {name: x}}]}\n"
+    for text, names in ((GOOD, ["leave"]), (removing, ["away"])):
+        role = parse_role(text + "stays: its data\n", "web/role.yaml", "web", {"web.conf": ""})
+        assert role.stays == "its data"
+        assert [task.name for task in role.tasks if task.kind == "remove"] == names
+
+
 def test_files_beside_a_role_are_read_but_not_what_python_leaves(tmp_path: Path) -> None:
     for name, content in (("checks/a.py", "1"), ("checks/__pycache__/a.pyc", "x"), ("playbooks/s.yml", "- {}")):
         (tmp_path / "web" / name).parent.mkdir(parents=True, exist_ok=True)

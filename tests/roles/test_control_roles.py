@@ -323,3 +323,8 @@ def test_memcached_that_forgets_is_noticed(monkeypatch: pytest.MonkeyPatch, memc
     assert check.round_trip(memcached) == ""
     monkeypatch.setattr(_Memcached, "forgets", True)
     assert "does not give back" in check.round_trip(memcached)
+
+
+def test_the_dashboards_package_is_tried_again(roles: dict[str, Role], releases: dict[str, Release]) -> None:
+    """Its script fails now and then, for no reason that lies in the host."""
+    assert task_of(plan_of(roles, releases, 1), "horizon.install@c1").retries > 0
