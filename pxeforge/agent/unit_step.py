@@ -34,6 +34,8 @@ class UnitStep(Step):
             problems.append("does not exist")
         if wanted_running is not None and (state["ActiveState"] == "active") != wanted_running:
             problems.append(f"is {state['ActiveState']}")
+        if wanted_running is False and state["ActiveState"] == "failed":
+            problems.append("is failed")
         if wanted_enabled is not None and (state["UnitFileState"] in ("enabled", "alias", "static")) != wanted_enabled:
             problems.append(f"is {state['UnitFileState'] or 'not enabled'}")
         causes = self._causes()
@@ -64,7 +66,10 @@ class UnitStep(Step):
             if self._changes is not None:
                 self._changes.seen(self.step_id)
         elif self.params.get("running") is False:
-            self._systemctl("stop", name)
+            if state["ActiveState"] != "failed":
+                self._systemctl("stop", name)
+            # A service that ends badly when it is told to would be called failed, even when its package is gone.
+            self.execution.run(["systemctl", "reset-failed", name])
         return ""
 
     def _settle(self) -> None:

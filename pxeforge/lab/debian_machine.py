@@ -31,6 +31,7 @@ _EARLY_MODULES: Final = ("virtio_pci", "virtio_blk", "ext4")
 _ARGUMENTS: Final = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 panic=10 mitigations=off no5lvl tsc=reliable"
 _BOOT_S: Final = 900.0  # emulated, on a computer that may be busy with its neighbours
 _STOP_S: Final = 120.0
+_SERVICE_S: Final = 900.0
 _LOOK_S: Final = 0.5
 _PING_S: Final = 3.0
 _UP: Final = ("running", "degraded")  # as in nspawn.py
@@ -202,6 +203,7 @@ class DebianMachine:
         with _mounted(self.tree.layers, mounts) as root:
             make_its_own(root, self.name, self.address)
             self._give_address(root)
+            self._give_time(root)
             command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-d", str(root), str(self.disk)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
@@ -219,6 +221,12 @@ class DebianMachine:
         wanted.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (wanted / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
+
+    def _give_time(self, root: Path) -> None:
+        """A service that says when it has started must do so in 90 s otherwise: emulated ones do not."""
+        manager = root / "etc/systemd/system.conf.d"
+        manager.mkdir(parents=True, exist_ok=True)
+        (manager / "lab.conf").write_text(f"[Manager]\nDefaultTimeoutStartSec={_SERVICE_S:.0f}\n")
 
     def _built(self) -> Machine:
         further = [

@@ -178,6 +178,9 @@ show) printf 'LoadState=loaded\nActiveState=%s\nSubState=x\nUnitFileState=%s\nNR
   $(cat active) $(cat enabled) $(cat start);;
 enable) echo enabled > enabled;;
 start|restart) echo $(($(cat start) + 1)) > start; cat after-start > active;;
+disable) echo disabled > enabled;;
+stop) echo failed > active;;
+reset-failed) grep -qx failed active && echo inactive > active;;
 status) echo "why it died";;
 esac
 """
@@ -204,6 +207,14 @@ def test_a_unit_that_does_not_stay_active_fails_with_its_status(tmp_path: Path) 
     result = do(tmp_path, "unit", UNIT)
     assert (result["status"], result["message"]) == ("failed", "db.service did not become active: it is failed")
     assert "why it died" in result["output"]
+
+
+def test_a_unit_that_ends_badly_when_it_is_stopped_is_not_left_as_failed(tmp_path: Path) -> None:
+    for before in ("active", "failed"):
+        unit_host(tmp_path, active=before)
+        stopped = {"name": "db.service", "running": False, "enabled": False}
+        assert [do(tmp_path, "unit", stopped)["status"] for _ in range(2)] == ["changed", "ok"]
+        assert (tmp_path / "active").read_text() == "inactive\n"
 
 
 def test_a_unit_is_restarted_once_for_a_change_also_one_of_an_earlier_task_or_life(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def write_blueprints(operator: Path) -> None:
 
 def deploy(cloud: Cloud, name: str) -> None:
     assert other_than(states(cloud, "deploy", name), "ok", "changed") == {}
+    until_heard(cloud, "volume service list", "State", "up")
+    until_heard(cloud, "network agent list", "Alive", True)
+
+
+def until_heard(cloud: Cloud, listed: str, column: str, good: object) -> None:
+    """An emulated service that runs has read its own program minutes later; checks give it less time than that."""
+    end = time.monotonic() + 900
+    while silent := [item["Host"] for item in openstack(cloud, "c1", listed) if item[column] != good]:
+        assert time.monotonic() < end, f"{listed}: nothing is heard of {silent}"
+        time.sleep(10)
 
 
 def on_machine(cloud: Cloud, host: str, command: str, *, timeout_s: float = 120.0) -> str:

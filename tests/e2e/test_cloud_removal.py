@@ -68,7 +68,7 @@ def listening(cloud: Cloud) -> set[int]:
 def running(cloud: Cloud) -> set[str]:
     """Services beside those of an empty Debian with the role `cloud`."""
     told = on(cloud, "c1", "systemctl list-units --type=service --state=running,failed,activating --plain --no-legend")
-    own = ("systemd-", "dbus", "ssh", "chrony", "pxeforge-agent", "user@", "getty", "console")
+    own = ("systemd-", "dbus", "polkit", "ssh", "chrony", "pxeforge-agent", "user@", "getty", "console")
     return {name for name in (line.split()[0] for line in told.splitlines()) if not name.startswith(own)}
 
 
