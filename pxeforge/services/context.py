@@ -18,6 +18,7 @@ from pathlib import Path
 from pxeforge.assets import asset_dirs
 from pxeforge.domain.mac import MacAddress
 from pxeforge.protocol.dhcp.subnet import Subnet
+from pxeforge.services.courtesy import Courtesy
 from pxeforge.services.mirror_udebs import MirrorUdebs
 from pxeforge.services.news import News
 from pxeforge.services.problems import Problem
@@ -59,6 +60,7 @@ class Context:
     interfaces: Callable[[], Mapping[str, str]] = dict  # our address on each boot interface, by its name
     news: News = field(default_factory=News)
     runs: KnownRuns = field(default_factory=KnownRuns, repr=False)
+    courtesy: Courtesy = field(default_factory=Courtesy, repr=False)
     limits: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_LIMITS))  # tasks at once, by resource
     dhcp: str = "proxy"  # how the wire answers: proxy, server or off
     subnets: Callable[[], Sequence[Subnet]] = tuple  # what it leases in server mode

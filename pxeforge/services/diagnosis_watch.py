@@ -21,7 +21,7 @@ from pxeforge.store.tables import AgentCredential, Attempt, Diagnosis, Host
 KIND, KIND_OVER = "diagnosis", "diagnosis_over"
 MOST_AT_ONCE: Final = 300  # hosts of one look; each costs about a millisecond
 _PART: Final = 15  # hosts that are read in one piece
-_REST: Final = 4.0  # idle for so many times as long as was worked
+_LONGEST_REST_S: Final = 0.3  # between two pieces: other work waits for the end of a look
 _looks = itertools.count()
 _UNDER_WAY: Final = tuple(
     state.value
@@ -57,7 +57,7 @@ def _followed(ctx: Context, host_ids: Sequence[str], now: float) -> Iterator[tra
             part = trails.trails(session, host_ids[start : start + _PART], now)
         yield from part
         if start + _PART < len(host_ids):
-            time.sleep(_REST * (time.thread_time() - began))
+            ctx.courtesy.give_way(time.thread_time() - began, _LONGEST_REST_S)
 
 
 def _in_turn(host_ids: Sequence[str]) -> Sequence[str]:

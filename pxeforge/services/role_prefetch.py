@@ -29,7 +29,7 @@ from pxeforge.store.tables import Assignment, Attempt, Host, RolePrefetch
 
 _AGAIN_S: Final = 3600.0  # after a failure
 _HOSTS_AT_ONCE: Final = 200
-_REST: Final = 4.0  # idle for so many times as long as was worked
+_LONGEST_REST_S: Final = 2.0  # between two hosts, of which there may be thousands
 _IDLE: Final = (HostState.DISCOVERED.value, HostState.RETIRED.value, HostState.WIPING.value)
 
 
@@ -67,7 +67,7 @@ def look(ctx: Context, cache: PackageCache, waiting: Waiting | None = None) -> i
         for host, names in hosts:
             began = time.thread_time()
             wanted[host.id] = _packages(host, names, system, only_packages, releases)
-            time.sleep(_REST * (time.thread_time() - began))  # thousands of hosts must not slow the pages
+            ctx.courtesy.give_way(time.thread_time() - began, _LONGEST_REST_S)
         _serve(ctx, cache, system, hosts, wanted)
         served += len(hosts)
     return served

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, flash, g, redirect, render_template, request, send_file
 from flask.typing import ResponseReturnValue
@@ -16,6 +16,7 @@ from pxeforge.assets import AssetMissing, asset_dirs, find_asset
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services.acting import Actor
 from pxeforge.services.context import Context
+from pxeforge.services.courtesy import Courtesy
 from pxeforge.services.metrics import Metrics
 from pxeforge.services.problems import Problem
 from pxeforge.services.readiness import Readiness
@@ -28,6 +29,9 @@ from pxeforge.webapp.pages import create_pages
 from pxeforge.webapp.told import use_context
 from pxeforge.webapp.unavailable import answer_unavailable
 from pxeforge.webapp.watch import Watch, add_routes
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _HEADERS = {
@@ -105,7 +109,19 @@ def create_admin(ctx: Context, *, trusted_socket: bool = False, watch: Watch | N
     use_context(app, ctx)
     app.register_blueprint(create_api(ctx))
     app.register_blueprint(create_pages(ctx, guard, watch.readiness))
+    _give_way_to(app, ctx.courtesy)
     return app
+
+
+def _give_way_to(app: Flask, courtesy: Courtesy) -> None:
+    """Work that can wait does so while an answer is made; one that is sent bit by bit is not waited for."""
+    answer = app.wsgi_app
+
+    def answer_first(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        with courtesy.answering():
+            return answer(environ, start_response)
+
+    app.wsgi_app = answer_first  # type: ignore[method-assign]
 
 
 def _may_look_around() -> bool:
