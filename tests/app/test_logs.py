@@ -19,7 +19,7 @@ import pxeforge
 from pxeforge.app.logs import FIELDS, HIDDEN, hide_secrets
 
 SAYS = """
-import logging, sys
+import logging, socket, sys
 from types import SimpleNamespace
 import structlog
 log = structlog.get_logger("x")  # as modules do, before anything is set up
@@ -33,7 +33,7 @@ try:
 except ZeroDivisionError:
     log.exception("a packet was dropped", peer="192.0.2.7")
 from pxeforge.app.web_server import Plane, _server
-_server(Plane(name="x", app=lambda *_: [], listener=None, threads=1))  # it would set up a log of its own
+_server(Plane(name="x", app=lambda *_: [], listener=socket.socket(), threads=1))  # it would set up a log of its own
 logging.getLogger("uvicorn.error").error("cannot %s", "listen")
 logging.getLogger("quiet").info("never said")
 log.info("by token", path="/answers/0123456789abcdef/user-data", token="geheim", reason="Bearer abcdefghijkl")
