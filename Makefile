@@ -44,7 +44,7 @@ e2e: setup
 
 cloud: setup
 	$(BIN)/pytest -o addopts= -p no:cacheprovider -v -s --timeout=4500 tests/e2e/test_cloud_control.py tests/e2e/test_cloud_vm.py tests/e2e/test_cloud_two_nodes.py tests/e2e/test_cloud_ha.py \
-	  tests/e2e/test_cloud_volumes.py tests/e2e/test_cloud_linux_bridges.py tests/e2e/test_cloud_removal.py tests/e2e/test_cloud_machines.py \
+	  tests/e2e/test_cloud_volumes.py tests/e2e/test_cloud_linux_bridges.py tests/e2e/test_cloud_removal.py tests/e2e/test_cloud_machines.py tests/e2e/test_cloud_kernels.py \
 	  tests/e2e/test_host_steps.py tests/e2e/test_engine_faults.py
 
 lab: setup
