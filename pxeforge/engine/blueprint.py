@@ -20,7 +20,8 @@ hosts:
     addresses: {tunnel: 10.42.1.11}      # by purpose; without it the one that the host has in that network
     disks: {volumes: {min_gb: 20}}       # by purpose: min_gb (the smallest that fits), or serial
     variables: {…}                       # only for these hosts
-  - count: 3                             # so many of the hosts that no match has taken, in order of their names
+    optional: true                       # there need not be such a host
+  - count: 3                             # so many of the registered hosts that no match has taken: see host_choice.py
     roles: [base]
 """
 
@@ -35,24 +36,20 @@ from typing import Any
 from pxeforge.domain.mac import MacAddress
 from pxeforge.engine.blueprint_checks import check, purposes_of
 from pxeforge.engine.blueprint_form import BlueprintProblem, Merged, RawRule, Sourced, read_merged, text_of
-from pxeforge.engine.document import Finding
+from pxeforge.engine.document import Finding, parse_document
+from pxeforge.engine.host_choice import InventoryHost, Wants, choose, few
 from pxeforge.engine.layout import NO_PLACE, DiskChoice, Layout, Network, Place, Tolerance, Vip
+from pxeforge.engine.release import Release
+from pxeforge.engine.role_order import role_order
 from pxeforge.engine.roles import Role
+from pxeforge.engine.spot import Spot
 
 __all__ = [
     "Assignment", "Blueprint", "BlueprintProblem", "HostRule", "InventoryHost", "assign", "layout_of",
     "load_blueprint", "parse_blueprint",
 ]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InventoryHost:
-    """What a blueprint can match; `macs` in any spelling."""
-
-    host_id: str
-    name: str
-    macs: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
+_NO_RELEASES: Mapping[str, Release] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +65,8 @@ class HostRule:
     line: int
     place: Place = NO_PLACE
     file: str = ""
+    wants: Wants = field(default_factory=Wants)
+    optional: bool = False
 
     def fits(self, host: InventoryHost) -> bool:
         if self.name is not None and not fnmatch.fnmatchcase(host.name, self.name):
@@ -90,6 +89,7 @@ class Blueprint:
     vips: tuple[Vip, ...] = ()
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     release: str | None = None
+    spots: Mapping[tuple[str, str], Spot] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,12 @@ def load_blueprint(
     extended too. `releases`: the names of the packs that there are, if that is to be checked.
     """
     places = list(dict.fromkeys([path.parent, *folders]))
-    return parse_blueprint(text_of(path), str(path), roles, places, releases)
+    found = parse_blueprint(text_of(path), str(path), roles, places, releases)
+    if found.name != path.stem:
+        message = f"the blueprint is called {found.name} in the file {path.name}"
+        line = parse_document(text_of(path), str(path)).line(("name",))
+        raise BlueprintProblem([Finding(str(path), line, message, "give both the same name")])
+    return found
 
 
 def parse_blueprint(
@@ -129,10 +134,10 @@ def parse_blueprint(
     findings = check(merged, roles, releases)
     if findings:
         raise BlueprintProblem(findings)
-    return _blueprint(merged)
+    return _blueprint(merged, roles)
 
 
-def _blueprint(merged: Merged) -> Blueprint:
+def _blueprint(merged: Merged, roles: Mapping[str, Role]) -> Blueprint:
     networks = tuple(
         Network(
             name=name, purposes=purposes_of(name, raw.value), cidr=raw.value.cidr, vlan=raw.value.vlan,
@@ -149,17 +154,23 @@ def _blueprint(merged: Merged) -> Blueprint:
         name=merged.name,
         summary=merged.summary,
         variables={name: item.value for name, item in merged.variables.items()},
-        rules=tuple(map(_rule, merged.hosts)),
+        rules=tuple(_rule(rule, roles) for rule in merged.hosts),
         file=merged.file,
         networks=networks,
         vips=vips,
         tolerance={role: item.value for role, item in merged.tolerance.items()},
         release=merged.release.value if merged.release else None,
+        spots={
+            (key, name): item.spot
+            for key, items in (("variables", merged.variables), ("vips", merged.vips), ("networks", merged.networks))
+            for name, item in items.items()
+        },
     )
 
 
-def _rule(source: Sourced[RawRule]) -> HostRule:
+def _rule(source: Sourced[RawRule], roles: Mapping[str, Role]) -> HostRule:
     raw = source.value
+    names = role_order(raw.roles, roles)
     return HostRule(
         roles=tuple(raw.roles),
         variables=dict(raw.variables),
@@ -167,6 +178,7 @@ def _rule(source: Sourced[RawRule]) -> HostRule:
         name=raw.match.name if raw.match else None,
         mac=raw.match.mac if raw.match else None,
         tag=raw.match.tag if raw.match else None,
+        optional=raw.optional,
         line=source.document.line(source.at),
         file=source.document.file,
         place=Place(
@@ -177,21 +189,30 @@ def _rule(source: Sourced[RawRule]) -> HostRule:
                 for purpose, disk in raw.disks.items()
             },
             zone=raw.zone,
+            rules=(source.spot,),
+        ),
+        wants=Wants(
+            roles=frozenset(names),
+            disks={name: need for name in names if (need := roles[name].disks) is not None},
+            networks=tuple(dict.fromkeys(purpose for name in names for purpose in roles[name].networks)),
         ),
     )
 
 
-def assign(blueprint: Blueprint, hosts: Sequence[InventoryHost]) -> dict[str, Assignment]:
+def assign(
+    blueprint: Blueprint, hosts: Sequence[InventoryHost], releases: Mapping[str, Release] = _NO_RELEASES
+) -> dict[str, Assignment]:
     """Roles, variables and place by host id, in the order of `hosts`; hosts that nothing takes are left out.
 
-    Raises BlueprintProblem when a match fits no host, a count asks for more hosts than are free, or a rule with
-    addresses fits several hosts.
+    `releases`: the packs that there are; a count prefers hosts that fit the blueprint's. Raises BlueprintProblem when
+    a match that is not optional fits no host, a count asks for more hosts than are free, or a rule with addresses fits
+    several hosts.
     """
     taken: dict[str, list[HostRule]] = {}
     findings = []
     for rule in (rule for rule in blueprint.rules if rule.count is None):
         fitting = [host for host in hosts if rule.fits(host)]
-        if not fitting:
+        if not fitting and not rule.optional:
             message = "this rule matches no host"
             findings.append(Finding(rule.file, rule.line, message, "correct it or add the host first"))
         if len(fitting) > 1 and rule.place.addresses:
@@ -199,17 +220,27 @@ def assign(blueprint: Blueprint, hosts: Sequence[InventoryHost]) -> dict[str, As
             findings.append(Finding(rule.file, rule.line, message, "write a rule for each, by name or mac"))
         for host in fitting:
             taken.setdefault(host.host_id, []).append(rule)
+    release = releases.get(blueprint.release or "")
+    layout = Layout(networks=blueprint.networks)
     for rule in (rule for rule in blueprint.rules if rule.count is not None):
-        free = sorted((host for host in hosts if host.host_id not in taken), key=lambda host: host.name)
+        free = [host for host in hosts if host.host_id not in taken]
         wanted = rule.count or 0
-        if len(free) < wanted:
-            message = f"{wanted} hosts are asked for and {len(free)} are free"
-            findings.append(Finding(rule.file, rule.line, message, "lower the count or add hosts"))
-        for host in free[:wanted]:
+        chosen = choose(wanted, free, rule.wants, rule.place, layout, release)
+        if len(chosen) < wanted:
+            findings.append(_too_few(rule, len(chosen), [host for host in free if host not in chosen]))
+        for host in chosen:
             taken.setdefault(host.host_id, []).append(rule)
     if findings:
         raise BlueprintProblem(findings)
     return {host.host_id: _assignment(taken[host.host_id]) for host in hosts if host.host_id in taken}
+
+
+def _too_few(rule: HostRule, found: int, waiting: Sequence[InventoryHost]) -> Finding:
+    message = f"{rule.count} hosts are asked for and {found} are free"
+    fix = "lower the count or add hosts"
+    if waiting:
+        fix = f"install or enrol more (not registered: {few([host.name for host in waiting])}), or lower the count"
+    return Finding(rule.file, rule.line, message, fix)
 
 
 def _assignment(rules: Sequence[HostRule]) -> Assignment:
@@ -225,7 +256,8 @@ def _assignment(rules: Sequence[HostRule]) -> Assignment:
         disks.update(rule.place.disks)
     zone = next((rule.place.zone for rule in reversed(rules) if rule.place.zone), "")
     roles = tuple(dict.fromkeys(name for rule in rules for name in rule.roles))
-    return Assignment(roles, variables, Place(addresses=addresses, nics=nics, disks=disks, zone=zone))
+    told = tuple(spot for rule in rules for spot in rule.place.rules)
+    return Assignment(roles, variables, Place(addresses=addresses, nics=nics, disks=disks, zone=zone, rules=told))
 
 
 def layout_of(blueprint: Blueprint, given: Mapping[str, Assignment]) -> Layout:
@@ -236,4 +268,5 @@ def layout_of(blueprint: Blueprint, given: Mapping[str, Assignment]) -> Layout:
         tolerance=blueprint.tolerance,
         places={host_id: item.place for host_id, item in given.items()},
         release=blueprint.release,
+        spots=blueprint.spots,
     )

@@ -11,7 +11,7 @@ from pxeforge.engine.document import Finding
 from pxeforge.engine.layout import PURPOSES, Address
 from pxeforge.engine.plan_problem import PlanProblem
 from pxeforge.engine.role_order import role_order
-from pxeforge.engine.roles import Role, require_type
+from pxeforge.engine.roles import Role, absent
 
 
 def check(merged: Merged, roles: Mapping[str, Role], releases: Collection[str] | None) -> list[Finding]:
@@ -97,8 +97,7 @@ class _Checks:
     def _rule(self, rule: Sourced[RawRule]) -> Iterator[Finding]:
         unknown = [(index, name) for index, name in enumerate(rule.value.roles) if name not in self._roles]
         for index, name in unknown:
-            fix = f"choose from {', '.join(sorted(self._roles))}"
-            yield rule.finding(f"there is no role {name}", fix, "roles", index)
+            yield rule.finding(*absent(name, self._roles), "roles", index)
         if not unknown:
             try:
                 names = role_order(rule.value.roles, self._roles)
@@ -147,6 +146,8 @@ class _Checks:
             yield what.finding(f"{address} is outside network {name}", f"choose an address in {cidr}", *at)
         elif _within(address, network):
             yield what.finding(f"{address} is in the pool of network {name}", "choose one outside the pool", *at)
+        elif cidr.num_addresses > 2 and address in (cidr.network_address, cidr.broadcast_address):
+            yield what.finding(f"{address} stands for network {name} as a whole", "choose an address of a host", *at)
         elif address == network.value.gateway:
             yield what.finding(f"{address} is the gateway of network {name}", "choose another", *at)
 
@@ -180,13 +181,17 @@ class _Checks:
                 yield source.finding(f"no role declares variable {name}", fix, *at)
                 continue
             try:
-                require_type(declared[name].type, value)
+                declared[name].check(value)
             except ValueError as error:
                 yield source.finding(f"variable {name} is wrong", str(error), *at)
 
     def _vips(self) -> Iterator[Finding]:
         owners: dict[str, str] = {}
+        keepers = sorted(name for name, role in self._roles.items() if role.keeps_vips)
         for name, vip in self._merged.vips.items():
+            if keepers and not self._used.intersection(keepers):
+                message = f"no host has role {' or '.join(keepers)}, so that nobody would answer at VIP {name}"
+                yield vip.finding(message, "give it to the hosts behind the VIP, or drop the VIP", "address")
             if vip.value.network not in self._merged.networks:
                 fix = f"known are {', '.join(self._merged.networks) or 'none: add it under `networks`'}"
                 yield vip.finding(f"VIP {name} is in network {vip.value.network}, which is not there", fix, "network")
@@ -195,8 +200,7 @@ class _Checks:
                 yield from self._placed(vip, vip.value.address, vip.value.network, network, ("address",))
             for index, role in enumerate(vip.value.roles):
                 if role not in self._roles:
-                    fix = f"choose from {', '.join(sorted(self._roles))}"
-                    yield vip.finding(f"there is no role {role}", fix, "roles", index)
+                    yield vip.finding(*absent(role, self._roles), "roles", index)
                 elif role not in self._used:
                     message = f"no host has role {role}, which VIP {name} is for"
                     yield vip.finding(message, "give it to a host or drop it here", "roles", index)
@@ -208,7 +212,7 @@ class _Checks:
         given = {name for rule in self._merged.hosts for name in rule.value.roles}
         for role, item in self._merged.tolerance.items():
             if role not in self._roles:
-                yield item.finding(f"there is no role {role}", f"choose from {', '.join(sorted(self._roles))}")
+                yield item.finding(*absent(role, self._roles))
             elif role not in given:
                 message = f"no rule gives role {role}, so that no host can be lost for it"
                 yield item.finding(message, "name a role that stands under `hosts`")

@@ -15,6 +15,7 @@ from pxeforge.engine.document import Document, DocumentProblem, Finding, Locatio
 from pxeforge.engine.layout import Address, Subnet, Tolerance
 from pxeforge.engine.release import PackName
 from pxeforge.engine.roles import Name, VariableName
+from pxeforge.engine.spot import Spot
 
 Value = TypeVar("Value")
 Bases = Callable[[str], Iterable[Path]]
@@ -110,6 +111,7 @@ class RawMatch(Raw):
 class RawRule(Raw):
     match: RawMatch | None = None
     count: Annotated[int, Field(ge=1)] | None = None
+    optional: bool = False
     roles: Annotated[list[Name], Field(min_length=1)]
     variables: dict[VariableName, Any] = {}
     zone: Zone = ""
@@ -121,6 +123,8 @@ class RawRule(Raw):
     def _one_way(self) -> RawRule:
         if (self.match is None) == (self.count is None):
             raise ValueError("give either match or count")
+        if self.optional and self.match is None:
+            raise ValueError("only a rule with a match can be optional")
         return self
 
 
@@ -146,6 +150,10 @@ class Sourced(Generic[Value]):
 
     def finding(self, message: str, fix: str, *deeper: str | int) -> Finding:
         return self.document.finding((*self.at, *deeper), message, fix)
+
+    @property
+    def spot(self) -> Spot:
+        return self.document.spot(self.at)
 
 
 @dataclass(slots=True)

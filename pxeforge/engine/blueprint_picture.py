@@ -93,7 +93,7 @@ def _box(rule: HostRule, networks: Sequence[Network], roles: Mapping[str, Role])
         title = f"{rule.count} host{'s' if rule.count > 1 else ''}"
     else:
         wanted = (("name", rule.name), ("mac", rule.mac), ("tag", rule.tag))
-        title = ", ".join(f"{key} {value}" for key, value in wanted if value)
+        title = ", ".join(f"{key} {value}" for key, value in wanted if value) + (", if any" if rule.optional else "")
     return _Box(title, tuple(lines), on, (rule.count or 0) > 1 or "*" in (rule.name or ""))
 
 

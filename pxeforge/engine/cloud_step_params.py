@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from pxeforge.engine.secrets import SecretRef
 from pxeforge.engine.step_fields import AbsolutePath, HttpUrl, OneLine, Params, Seconds, Text
 
 Password = Annotated[str, StringConstraints(min_length=8)]
@@ -66,10 +67,22 @@ class KeystoneProject(Params):
 
 
 class KeystoneUser(Params):
+    """`secret` names a secret that is the password; it is generated at the first deploy."""
+
     name: OneLine
     password: Password | None = None
+    secret: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")] | None = Field(None, exclude=True)
     domain: OneLine = "Default"
     email: OneLine | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_of_secret(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("secret") is not None:
+            if given.get("password") is not None:
+                raise ValueError("give a user either a password or a secret")
+            return {**given, "password": str(SecretRef(str(given["secret"])))}
+        return given
 
 
 class KeystoneGrant(Params):

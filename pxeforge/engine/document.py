@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-Location = tuple[str | int, ...]
+from pxeforge.engine.spot import Location, Spot
+
+__all__ = [
+    "WITHOUT_VALUE", "Document", "DocumentProblem", "Finding", "Location", "findings_of", "in_words", "parse_document",
+    "shortly",
+]  # fmt: skip
+
 _DEEPEST = 40
 
 
@@ -51,6 +58,9 @@ class Document:
 
     def finding(self, location: Sequence[str | int], message: str, fix: str) -> Finding:
         return Finding(self.file, self.line(location), message, fix)
+
+    def spot(self, location: Location) -> Spot:
+        return Spot(self.file, location, self.lines)
 
 
 def parse_document(text: str, file: str) -> Document:
@@ -126,13 +136,54 @@ def findings_of(
         where = (*prefix, *item["loc"])
         name = ".".join(str(part) for part in item["loc"]) or "the value"
         kind = item["type"]
-        if kind == "missing":
-            found.append(document.finding(where, f"{name} is missing", "add it"))
-        elif kind == "extra_forbidden":
-            found.append(document.finding(where, f"{name} is no known key", "correct its spelling or remove it"))
+        if kind in WITHOUT_VALUE:
+            found.append(document.finding(where, f"{name} is {WITHOUT_VALUE[kind]}", in_words(item)))
         else:
-            reason = item["msg"].removeprefix("Value error, ")
-            shown = repr(item["input"])
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
-            found.append(document.finding(where, f"{name} is {shown}", reason[:1].lower() + reason[1:]))
+            found.append(document.finding(where, f"{name} is {shortly(item['input'])}", in_words(item)))
     return found
+
+
+def shortly(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+WITHOUT_VALUE = {"missing": "missing", "extra_forbidden": "no known key"}
+_WORDS: Mapping[str, str] = {  # by pydantic's type of error; in braces what its context tells
+    "greater_than": "write more than {gt}",
+    "greater_than_equal": "write {ge} or more",
+    "less_than": "write less than {lt}",
+    "less_than_equal": "write {le} or less",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "string_type": "write text, in quotes where it looks like something else",
+    "string_too_short": "write {min_length} characters or more",
+    "string_too_long": "write {max_length} characters at most",
+    "string_pattern_mismatch": "write text that fits {pattern}",
+    "literal_error": "write {expected}",
+    "list_type": "write a list, like [a, b]",
+    "tuple_type": "write a list, like [a, b]",
+    "too_short": "give {min_length} or more",
+    "too_long": "give {max_length} at most",
+    "dict_type": "write `key: value` lines",
+    "mapping_type": "write `key: value` lines",
+    "model_type": "write `key: value` lines",
+    "model_attributes_type": "write `key: value` lines",
+    "missing": "add it",
+    "extra_forbidden": "correct its spelling or remove it",
+}
+
+
+def in_words(item: Mapping[str, Any]) -> str:
+    """What to do about one error of pydantic (an item of its `errors()`)."""
+    words = _WORDS.get(item["type"])
+    if words is not None:
+        with contextlib.suppress(KeyError):
+            return words.format(**item.get("ctx", {}))
+    reason = str(item["msg"]).removeprefix("Value error, ")
+    return reason[:1].lower() + reason[1:]

@@ -299,6 +299,22 @@ class TaskGraph:
                 found.add(node)
         return tuple(candidate for candidate in self.order if candidate in found and candidate != task_id)
 
+    def ancestors(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Every task that directly or indirectly stands before one of these."""
+        return self._reached(task_ids, self._before)
+
+    def followers(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Every task that directly or indirectly waits for one of these."""
+        return self._reached(task_ids, self._successors)
+
+    def _reached(self, task_ids: Iterable[str], edges: Mapping[str, Sequence[str]]) -> frozenset[str]:
+        fresh, found = list(task_ids), set[str]()
+        while fresh:
+            further = [node for node in edges[fresh.pop()] if node not in found]
+            found.update(further)
+            fresh += further
+        return frozenset(found & self._tasks.keys())
+
     def lost(self, states: States) -> frozenset[str]:
         """All that is lost or will be; for many questions about the same states."""
         return frozenset(self._lost(states))

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pxeforge.engine.spot import Spot
+
 PURPOSES = ("api", "tunnel", "provider", "storage", "external")
-_WITHOUT_ADDRESS = frozenset({"provider", "external"})  # such a nic is a bridge's port: it has no address of its own
+WITHOUT_ADDRESS = frozenset({"provider", "external"})  # such a nic is a bridge's port: it has no address of its own
 
 _MADE_LATER = re.compile(r"^(bond|br|vlan|team|dummy|ovs)|\.")
 
@@ -50,12 +52,23 @@ class DiskChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What a blueprint says of one host: addresses, nics (name or MAC) and disks by purpose, and its zone."""
+    """What a blueprint says of one host: addresses, nics (name or MAC) and disks by purpose, and its zone.
+
+    `rules`: where it says so, the one that counts last.
+    """
 
     addresses: Mapping[str, str] = field(default_factory=dict)
     nics: Mapping[str, str] = field(default_factory=dict)
     disks: Mapping[str, DiskChoice] = field(default_factory=dict)
     zone: str = ""
+    rules: tuple[Spot, ...] = field(default=(), compare=False)
+
+    def told_at(self, *path: str | int) -> str:
+        """`file:line: ` of what a rule gives (`nics`, `eth0`), or of the rule; '' without a blueprint."""
+        for rule in reversed(self.rules):
+            if rule.has(*path[:2]):
+                return f"{rule.line(*path)}: "
+        return f"{self.rules[0].line()}: " if self.rules else ""
 
 
 NO_PLACE = Place()
@@ -87,13 +100,21 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """All of it for one plan; `places` by host id, `release` the name of the pack that every host must fit."""
+    """All of it for one plan; `places` by host id, `release` the name of the pack that every host must fit, `spots` by
+    key and name (`variables`, `workers`) where the blueprint says it.
+    """
 
     networks: tuple[Network, ...] = ()
     vips: tuple[Vip, ...] = ()
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     release: str | None = None
+    spots: Mapping[tuple[str, str], Spot] = field(default_factory=dict, compare=False)
+
+    def told_at(self, key: str, name: str, *deeper: str | int) -> str:
+        """`file:line: ` of what the blueprint says for all hosts; '' where it does not."""
+        spot = self.spots.get((key, name))
+        return f"{spot.line(*deeper)}: " if spot is not None else ""
 
     def network_of(self, purpose: str) -> Network | None:
         return next((network for network in self.networks if purpose in network.purposes), None)
@@ -143,7 +164,7 @@ def _by_first_address(purpose: str, place: Place, addresses: Sequence[str], fact
     address = place.addresses.get(purpose) or (addresses[0] if addresses else None)
     given = _nic_named(place.nics.get(purpose), facts)
     holder, prefix = _holder(address, facts)
-    if given is None and purpose in _WITHOUT_ADDRESS:
+    if given is None and purpose in WITHOUT_ADDRESS:
         given = ""  # nobody said which: the nic that carries the host's own address must not be taken
     return Attachment(
         purpose=purpose, network=None, address=address, prefix=prefix, nic=holder if given is None else given
@@ -182,7 +203,7 @@ def nic_facts(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from (nic for nic in (nics if isinstance(nics, list) else []) if isinstance(nic, dict))
 
 
-def _interfaces(nic: Mapping[str, Any]) -> Iterator[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+def interfaces_of(nic: Mapping[str, Any]) -> Iterator[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
     told = nic.get("addresses")
     for text in told if isinstance(told, list) else []:
         try:
@@ -198,26 +219,31 @@ def _nic_named(given: str | None, facts: Mapping[str, Any]) -> str | None:
     return next((str(nic.get("name")) for nic in nic_facts(facts) if str(nic.get("mac")).lower() == given), given)
 
 
-def unknown_nics(place: Place, facts: Mapping[str, Any]) -> list[str]:
-    """A sentence for each nic of the place that the host, which told of its nics, does not have.
+def unknown_nics(place: Place, facts: Mapping[str, Any]) -> dict[str, str]:
+    """By purpose, a sentence for each nic of the place that the host, which told of its nics, does not have."""
+    problems = {purpose: nic_problem(given, facts) for purpose, given in place.nics.items()}
+    return {purpose: f"{problem} ({purpose})" for purpose, problem in problems.items() if problem is not None}
 
-    What a deploy makes first (VLANs, bonds, bridges) cannot be there yet.
+
+def nic_problem(given: str, facts: Mapping[str, Any]) -> str | None:
+    """A sentence where the host, which told of its nics, does not have this one (a name or a MAC).
+
+    What a deploy makes first (VLANs, bonds, bridges) cannot be there yet; and a bond hides the MACs of its nics.
     """
     there = {str(nic.get("name")): str(nic.get("mac")).lower() for nic in nic_facts(facts)}
-    if not there:
-        return []
+    macs = list(there.values())
+    if not there or given in there or given.lower() in macs or _MADE_LATER.search(given):
+        return None
+    if ":" in given and len(set(macs)) < len(macs):
+        return None
     told = ", ".join(f"{name} ({mac})" for name, mac in there.items())
-    return [
-        f"it has no nic {given} ({purpose}): it has {told}: correct it in the blueprint"
-        for purpose, given in place.nics.items()
-        if given not in there and given not in there.values() and not _MADE_LATER.search(given)
-    ]
+    return f"it has no nic {given}, but {told}: correct it, or start its agent again where it has that nic now"
 
 
 def _holder(address: str | None, facts: Mapping[str, Any]) -> tuple[str, int | None]:
     """The nic that has the address ('' for none) and the address's prefix length."""
     for nic in nic_facts(facts):
-        for interface in _interfaces(nic):
+        for interface in interfaces_of(nic):
             if str(interface.ip) == address:
                 return str(nic.get("name", "")), interface.network.prefixlen
     return "", None
@@ -227,35 +253,69 @@ def _address_within(cidr: Subnet, nic_name: str | None, facts: Mapping[str, Any]
     for nic in nic_facts(facts):
         if nic_name is not None and nic.get("name") != nic_name:
             continue
-        for interface in _interfaces(nic):
+        for interface in interfaces_of(nic):
             if interface.version == cidr.version and interface.ip in cidr:
                 return str(interface.ip)
     return None
 
 
-def chosen_disks(place: Place, facts: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """`serial=…` of each purpose's disk, and a sentence for each purpose that no disk fits."""
-    told = facts.get("disks")
-    disks = [disk for disk in (told if isinstance(told, list) else []) if isinstance(disk, dict)]
+def chosen_disks(place: Place, facts: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """`serial=…` of each purpose's disk, and by purpose a sentence for each that no disk fits."""
+    disks = _disk_facts(facts)
     free = [
         disk for disk in disks
         if not disk.get("system") and not disk.get("removable") and isinstance(disk.get("serial"), str)
         and disk["serial"] and isinstance(disk.get("size_bytes"), int)
     ]  # fmt: skip
     found: dict[str, str] = {}
-    problems = []
+    problems: dict[str, str] = {}
     named = [choice.serial for choice in place.disks.values() if choice.serial]
     for purpose, choice in place.disks.items():
         if choice.serial is not None:
             found[purpose] = f"serial={choice.serial}"
-            if disks and choice.serial not in [disk.get("serial") for disk in disks]:
-                problems.append(f"no disk has the serial {choice.serial} ({purpose}): correct it in the blueprint")
+            problem = disk_problem(found[purpose], facts)
+            if problem is not None:
+                problems[purpose] = f"{problem} ({purpose})"
             continue
         fitting = [disk for disk in free if disk["serial"] not in named and disk["size_bytes"] >= choice.min_bytes]
         if not fitting:
-            problems.append(f"no disk with a serial is left for {purpose} ({choice.min_bytes // 10**9} GB or more)")
+            problems[purpose] = (
+                f"no disk with a serial is left for {purpose} ({choice.min_bytes // 10**9} GB or more), it has "
+                f"{_told_disks(disks)}: lower min_gb, name another host, or add a disk and start its agent again"
+            )
             continue
         best = min(fitting, key=lambda disk: (disk["size_bytes"], str(disk["serial"])))
         named.append(best["serial"])
         found[purpose] = f"serial={best['serial']}"
     return found, problems
+
+
+def disk_problem(selector: str, facts: Mapping[str, Any]) -> str | None:
+    """A sentence where the host, which told of its disks, does not have this one (`serial=…` or `path=/dev/…`)."""
+    disks = _disk_facts(facts)
+    kind, _, given = selector.partition("=")
+    if kind == "serial":
+        known = given in [disk.get("serial") for disk in disks]
+    else:  # of other paths (by-id, mapper, loop devices) hosts tell nothing
+        name = given.removeprefix("/dev/")
+        known = "/" in name or name.startswith(_NOT_TOLD) or any(name.startswith(str(one.get("name"))) for one in disks)
+    if known or not disks:
+        return None
+    what = f"no disk has the serial {given}" if kind == "serial" else f"there is no disk {given}"
+    return f"{what}, it has {_told_disks(disks)}: correct it, or start its agent again where it has that disk now"
+
+
+_NOT_TOLD = ("loop", "ram", "zram", "dm-", "md", "nbd")  # by hosts, among their disks
+
+
+def _disk_facts(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    told = facts.get("disks")
+    return [disk for disk in (told if isinstance(told, list) else []) if isinstance(disk, dict)]
+
+
+def _told_disks(disks: Sequence[Mapping[str, Any]]) -> str:
+    """For people: which disks a host has."""
+    return ", ".join(
+        f"{disk.get('name')} ({'the system' if disk.get('system') else disk.get('serial') or 'no serial'})"
+        for disk in disks
+    ) or "none"  # fmt: skip

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,22 +16,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from pxeforge.engine.disk_needs import lacking_disks
+from pxeforge.engine.document import WITHOUT_VALUE, in_words, shortly
 from pxeforge.engine.graph import GraphProblem, TaskGraph
+from pxeforge.engine.host_choice import few
 from pxeforge.engine.host_values import common_values, host_view, no_disk, release_view
 from pxeforge.engine.kept_things import wanted_by, without
-from pxeforge.engine.layout import NO_PLACE, Attachment, Layout, Place, attachments, chosen_disks, unknown_nics
+from pxeforge.engine.layout import (
+    NO_PLACE,
+    Attachment,
+    Layout,
+    Place,
+    attachments,
+    chosen_disks,
+    disk_problem,
+    unknown_nics,
+)
 from pxeforge.engine.package_fix import with_fixes
 from pxeforge.engine.plan_edges import Edges, losses_of, task_id
+from pxeforge.engine.plan_nics import GivenAddresses, Networks, findings_of_nics
+from pxeforge.engine.plan_pools import pool_clash
 from pxeforge.engine.plan_problem import PlanProblem
 from pxeforge.engine.planned_task import PlannedTask
 from pxeforge.engine.release import Release, choose_release
 from pxeforge.engine.rendering import Renderer
 from pxeforge.engine.role_order import role_order
-from pxeforge.engine.role_steps import RoleStep
-from pxeforge.engine.roles import Role, RoleTask, Variable, require_type
+from pxeforge.engine.role_steps import RoleStep, beside
+from pxeforge.engine.roles import Role, RoleTask
 from pxeforge.engine.secrets import SecretProblem, secrets_in
 from pxeforge.engine.step_types import checked_params
 from pxeforge.engine.templates import Namespace, TemplateProblem
+from pxeforge.engine.variables import Variable
 
 __all__ = [
     "Plan", "PlanHost", "PlanProblem", "PlanServer", "PlannedTask", "compile_plan", "role_order",
@@ -106,6 +121,11 @@ class Plan:
 
 
 _PROGRAMS = ("script", "playbook")  # of a step: whole files of its role
+_ONE_VARIABLE = re.compile(r"\A\s*\{\{\s*vars\.\w+\s*\}\}\s*\Z")
+
+
+class _FileProblem(TemplateProblem):
+    """Of a template in a file of its own."""
 
 
 def compile_plan(
@@ -159,11 +179,16 @@ class _Compiler:
         self._hosts, self._roles, self._server, self._variables = hosts, roles, given.server, given.variables
         self._releases, self._layout = given.releases, given.layout
         _check_hosts(hosts)
-        _check_addresses(hosts, self._layout)
+        self._holders = _holders(hosts, self._layout)
+        self._given_addresses = GivenAddresses(self._holders)
         self._order = {host.host_id: role_order(host.roles, roles) for host in hosts}
+        self._chosen = {
+            host.host_id: choose_release(self._releases.values(), host.facts, self._layout.release) for host in hosts
+        }
         self._removed = {host.host_id: self._removed_from(host) for host in hosts}
         self._check_variables()
         self._check_members()
+        self._check_releases()
         self._attached = {host.host_id: self._attachments(host) for host in hosts}
         self._disks = {host.host_id: self._disks_of(host) for host in hosts}
         self._renderer = Renderer()
@@ -182,6 +207,10 @@ class _Compiler:
             given.layout,
             declared | set(given.secret_names),
         )
+        self._network_steps = {
+            name: found for name, role in roles.items()
+            if (found := [step for task in role.tasks for step in task.steps if step.type == "network"])
+        }  # fmt: skip
         self._shared_steps: dict[Hashable, dict[str, Any]] = {}
         self._secrets: dict[int, frozenset[str]] = {}  # by the identity of a step that the plan holds
         self._program_secrets: dict[str, frozenset[str]] = {}
@@ -217,7 +246,8 @@ class _Compiler:
             for purpose in self._roles[name].networks:
                 problem = found[purpose].problem if purpose in found else f"nothing is known of network {purpose}"
                 if problem is not None:
-                    raise PlanProblem(f"role {name} needs network {purpose}: {problem}")
+                    at = self._place(host).told_at("addresses" if "address" in problem else "nics", purpose)
+                    raise PlanProblem(f"{at}role {name} needs network {purpose}: {problem}")
         return found
 
     def _disks_of(self, host: PlanHost) -> dict[str, str]:
@@ -226,10 +256,13 @@ class _Compiler:
         lacking = lacking_disks(
             host.facts, {name: need for name in names if (need := self._roles[name].disks) is not None}
         )
-        found, problems = chosen_disks(self._place(host), host.facts)
-        for problem in (lacking, *problems, *unknown_nics(self._place(host), host.facts)):
-            if problem is not None:
-                raise PlanProblem(f"host {host.name}: {problem}")
+        place = self._place(host)
+        found, no_disks = chosen_disks(place, host.facts)
+        if lacking is not None:
+            raise PlanProblem(f"{place.told_at('roles')}host {host.name}: {lacking}")
+        for key, problems in (("disks", no_disks), ("nics", unknown_nics(place, host.facts))):
+            for purpose, problem in problems.items():
+                raise PlanProblem(f"{place.told_at(key, purpose)}host {host.name}: {problem}")
         return found
 
     def _view(self, host: PlanHost) -> Namespace:
@@ -244,7 +277,24 @@ class _Compiler:
             count = sum(name in names for names in self._order.values())
             problem = role.members.problem(count) if count else None
             if problem is not None:
-                raise PlanProblem(f"role {name} is on {count} hosts: {problem}")
+                last = next(host for host in reversed(self._hosts) if name in self._order[host.host_id])
+                at = self._place(last).told_at("roles")
+                raise PlanProblem(f"{at}role {name} is on {count} hosts: {problem}")
+
+    def _check_releases(self) -> None:
+        """Services of two releases do not understand each other: known before the first of them is installed."""
+        for name in (name for name, role in self._roles.items() if role.members.same_release):
+            found: dict[str, list[str]] = {}
+            for host in self._hosts:
+                chosen = self._chosen[host.host_id]
+                if name in self._order[host.host_id] and not isinstance(chosen, str):
+                    found.setdefault(chosen.name, []).append(host.name)
+            if len(found) > 1:
+                told = "; ".join(f"{pack} on {few(names)}" for pack, names in sorted(found.items()))
+                raise PlanProblem(
+                    f"role {name} is on hosts of several releases ({told}): install all of them with one system, or "
+                    "take the role from those of the other"
+                )
 
     def _check_variables(self) -> None:
         declared = {name for role in self._roles.values() for name, item in role.variables.items() if not item.secret}
@@ -259,6 +309,7 @@ class _Compiler:
         for host in self._hosts:
             values = self._values(host)
             kept = self._order[host.host_id]
+            self._check_nics(host, values)
             fixed = self._fixed_roles(host)
             stays = [
                 self._planned(host, fixed[name], task, values) for name in kept for task in fixed[name].tasks
@@ -298,9 +349,37 @@ class _Compiler:
                         settled[variable.name] = self._variable(host, role, variable, values)
         return dict(values)  # settled: from here on the renderer may remember what they give
 
+    def _check_nics(self, host: PlanHost, values: Mapping[str, Any]) -> None:
+        """Before its tasks: what they would find out at run time, when the host may be cut off already."""
+        roles = [self._roles[name] for name in self._order[host.host_id]]
+        networks: Networks = []
+        for step in (step for role in roles for step in self._network_steps.get(role.name, ())):
+            with contextlib.suppress(TemplateProblem, SecretProblem, ValidationError):  # told with the step, below
+                networks.append(checked_params("network", dict(self._renderer.data(step.params, values))))
+        named = {
+            variable.name: str(values["vars"][variable.name])
+            for role in roles for variable in role.variables.values()
+            if variable.names is not None and variable.name in values["vars"]
+        }  # fmt: skip
+        for finding in findings_of_nics(self._place(host), self._layout, host.facts, networks, named):
+            raise PlanProblem(f"{self._told_at(host, *finding.path)}host {host.name}: {finding.text}")
+        clash = self._given_addresses.clash(host.name, networks)
+        if clash is not None:
+            raise PlanProblem(
+                f"{self._told_at(host, 'variables', 'nics')}host {host.name} is given the address {clash[0]}, which is "
+                f"that of {clash[1]}: give it another, and where one rule is for several hosts write one for each"
+            )
+
+    def _told_at(self, host: PlanHost, *path: str | int) -> str:
+        """`file:line: ` of what the blueprint says of this host or of all; of its rule else; '' without a blueprint."""
+        place = self._place(host)
+        of_all = self._layout.told_at(str(path[0]), str(path[1]), *path[2:]) if len(path) > 1 else ""
+        of_host = any(rule.has(*path[:2]) for rule in place.rules)
+        return place.told_at(*path) if of_host or not of_all else of_all
+
     def _fixed_roles(self, host: PlanHost) -> Mapping[str, Role]:
         """The roles with the fixes that the host's release has for them."""
-        release = choose_release(self._releases.values(), host.facts, self._layout.release)
+        release = self._chosen[host.host_id]
         if isinstance(release, str):
             return self._roles
         if release.name not in self._shared_fixed:
@@ -310,7 +389,7 @@ class _Compiler:
         return self._shared_fixed[release.name]
 
     def _release(self, host: PlanHost) -> Namespace:
-        chosen = choose_release(self._releases.values(), host.facts, self._layout.release)
+        chosen = self._chosen[host.host_id]
         if isinstance(chosen, str):
             return release_view(chosen, host.name)
         for name in self._order[host.host_id]:
@@ -329,15 +408,21 @@ class _Compiler:
         else:
             value = variable.default
             if value is None:
-                raise PlanProblem(f"role {role.name} on {host.name} needs variable {name}: set it ({variable.help})")
+                at = self._place(host).told_at("variables")
+                raise PlanProblem(
+                    f"{at}role {role.name} on {host.name} needs variable {name}: set it ({variable.help})"
+                )
             try:
                 value = self._renderer.data(value, values)
             except (TemplateProblem, SecretProblem) as problem:
-                raise PlanProblem(f"{role.file}: default of variable {name} on {host.name}: {problem}") from None
+                at = self._place(host).told_at("roles") if getattr(problem, "lacking", False) else ""
+                where = f"default of variable {name} of role {role.name}"
+                raise PlanProblem(f"{at or f'{role.file}: '}{where} on {host.name}: {problem}") from None
         try:
-            require_type(variable.type, value)
+            variable.check(value)
         except ValueError as error:
-            raise PlanProblem(f"variable {name} on {host.name}: {error}") from None
+            at = self._told_at(host, "variables", name) if name in host.variables or name in self._variables else ""
+            raise PlanProblem(f"{at}variable {name} on {host.name}: {error}") from None
         return value
 
     def _planned(self, host: PlanHost, role: Role, task: RoleTask, values: Mapping[str, Any]) -> PlannedTask:
@@ -372,14 +457,51 @@ class _Compiler:
             if key not in self._shared_steps:
                 self._shared_steps[key] = self._made(host, role, task, step, values)
             return self._shared_steps[key]
-        except (TemplateProblem, SecretProblem) as problem:
+        except SecretProblem as problem:
             raise PlanProblem(f"{_place(host, role, task, step)}: {problem}") from None
+        except TemplateProblem as problem:
+            raise PlanProblem(self._lacking(host, role, task, step, problem)) from None
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or step.type
-            reason = first["msg"].removeprefix("Value error, ")
-            place = _place(host, role, task, step)
-            raise PlanProblem(f"{place}: {where} became {first['input']!r}: {reason}") from None
+            raise PlanProblem(self._invalid(host, role, task, step, error)) from None
+
+    def _lacking(self, host: PlanHost, role: Role, task: RoleTask, step: RoleStep, problem: TemplateProblem) -> str:
+        """What a template asks for in vain is missing in the blueprint; other faults are the template's own."""
+        line = f"line {problem.line}: " if problem.line is not None and problem.line > 1 else ""
+        at, place = self._place(host).told_at("roles"), _place(host, role, task, step)
+        if problem.lacking and at:
+            return f"{at}host {host.name}: {problem} (asked by {place})"
+        name = step.params.get("template")
+        if isinstance(problem, _FileProblem):
+            file = beside(role.file, "templates", str(name))
+            return f"{file}:{problem.line or 1}: {problem} (step {role.name}.{task.name}.{step.name} on {host.name})"
+        return f"{place}: {line}{problem}"
+
+    def _invalid(self, host: PlanHost, role: Role, task: RoleTask, step: RoleStep, error: ValidationError) -> str:
+        """Where a variable of the blueprint holds the wrong value, its line comes first."""
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or step.type
+        became = "" if isinstance(first["input"], Mapping | list | tuple) else f" became {shortly(first['input'])}"
+        if first["type"] in WITHOUT_VALUE:
+            became = f" is {WITHOUT_VALUE[first['type']]}"
+        place = _place(host, role, task, step)
+        for name, deeper in self._variables_behind(step, first["loc"]):
+            if name in host.variables or name in self._variables:
+                at = self._told_at(host, "variables", name, *deeper)
+                if at:
+                    return f"{at}variable {name}: {where}{became}: {in_words(first)} (used by {place})"
+        return f"{place}: {where}{became}: {in_words(first)}"
+
+    def _variables_behind(
+        self, step: RoleStep, where: Sequence[str | int]
+    ) -> Iterator[tuple[str, Sequence[str | int]]]:
+        """The variables that a parameter is made of, with the place in each that this place in the step is."""
+        source = step.params.get(str(where[0])) if where else None
+        if source is None:
+            return
+        names = self._renderer.variables(source)
+        whole = isinstance(source, str) and len(names) == 1 and _ONE_VARIABLE.match(source) is not None
+        for name in names:
+            yield name, where[1:] if whole else ()
 
     def _shared_key(self, role: Role, step: RoleStep, values: Mapping[str, Any]) -> Hashable | None:
         params = self._renderer.shared_key(step.params, values)
@@ -394,7 +516,7 @@ class _Compiler:
     ) -> dict[str, Any]:
         params = dict(self._renderer.data(step.params, values))
         if "template" in params:
-            params["content"] = self._renderer.text(role.templates[params.pop("template")], values)
+            params["content"] = self._file(role.templates[params.pop("template")], values)
         if "script" in params:
             params["script"] = role.checks[params["script"]]
         if step.type == "ansible" and "file" in params:
@@ -402,6 +524,10 @@ class _Compiler:
         if step.type == "disk" and "disk" in params:  # by the purpose that the blueprint gives it
             params["disk"] = self._disk(host, str(params["disk"]))
         params = checked_params(step.type, params)
+        if step.type == "disk":
+            self._check_disk(host, role, task, step, str(params["disk"]))
+        if step.type == "openstack":
+            self._check_pools(host, role, task, step, params["resources"])
         secrets = self._secrets_of(params)
         if "restart_on" in params:
             place = _place(host, role, task, step)
@@ -416,6 +542,12 @@ class _Compiler:
         self._secrets[id(made)] = secrets
         return made
 
+    def _file(self, source: str, values: Mapping[str, Any]) -> str:
+        try:
+            return self._renderer.text(source, values)
+        except TemplateProblem as problem:
+            raise _FileProblem(str(problem), problem.line, lacking=problem.lacking) from None
+
     def _secrets_of(self, params: Mapping[str, Any]) -> frozenset[str]:
         """Programs that go along are the same for all hosts and long: each is looked through once."""
         found = secrets_in({key: value for key, value in params.items() if key not in _PROGRAMS})
@@ -429,8 +561,32 @@ class _Compiler:
         if "=" in named:
             return named
         if named not in self._disks[host.host_id]:
-            raise TemplateProblem(no_disk(host.name, named))
+            raise TemplateProblem(no_disk(host.name, named), lacking=True)
         return self._disks[host.host_id][named]
+
+    def _check_disk(self, host: PlanHost, role: Role, task: RoleTask, step: RoleStep, selector: str) -> None:
+        problem = disk_problem(selector, host.facts)
+        if problem is not None:
+            names = [name for name, _ in self._variables_behind(step, ("disk",))]
+            at = next(filter(None, (self._told_at(host, "variables", name) for name in names)), "")
+            place = _place(host, role, task, step)
+            raise PlanProblem(f"{at}host {host.name}: {problem} (used by {place})")
+
+    def _check_pools(
+        self, host: PlanHost, role: Role, task: RoleTask, step: RoleStep, resources: Sequence[Mapping[str, Any]]
+    ) -> None:
+        holders = dict(self._holders)
+        for other in self._hosts:
+            for one in self._attached[other.host_id].values():
+                if one.address is not None:
+                    holders.setdefault(one.address, f"host {other.name}")
+        clash = pool_clash(resources, holders)
+        if clash is not None:
+            index, sentence = clash
+            names = [name for name, _ in self._variables_behind(step, ("resources",))]
+            paths = ((name, index, "properties", "pools") for name in names)
+            at = next(filter(None, (self._told_at(host, "variables", *path) for path in paths)), "")
+            raise PlanProblem(f"{at}{sentence} (used by {_place(host, role, task, step)})")
 
     def _reference(self, role: Role, task: RoleTask, text: str, place: str) -> str:
         """`step` of this task, `task` of this role, `role.task` or `role.task.step`, written out in full."""
@@ -474,14 +630,18 @@ def _check_hosts(hosts: Sequence[PlanHost]) -> None:
                 raise PlanProblem(f"host {host.name} has the address {address!r}, which is none: correct it") from None
 
 
-def _check_addresses(hosts: Sequence[PlanHost], layout: Layout) -> None:
-    """Each is one host's or one VIP's: what others are told to go to must not depend on who answers first."""
+def _holders(hosts: Sequence[PlanHost], layout: Layout) -> dict[str, str]:
+    """Whose each address is, one host's or one VIP's: what others are told to go to must not depend on who answers
+    first. Raises PlanProblem.
+    """
     holder: dict[str, str] = {vip.address: f"VIP {vip.name}" for vip in layout.vips}
     for host in hosts:
         for address in host.addresses[:1]:
             other = holder.setdefault(address, f"host {host.name}")
             if other != f"host {host.name}":
+                vip = layout.told_at("vips", other.removeprefix("VIP "), "address") if other.startswith("VIP ") else ""
                 raise PlanProblem(
-                    f"host {host.name} and {other} have the same address {address}: give one of them another; where a "
-                    "host has a new one already, start its agent again, which then tells it"
+                    f"{vip}host {host.name} and {other} have the same address {address}: give one of them another; "
+                    "where a host has a new one already, start its agent again, which then tells it"
                 )
+    return holder

@@ -75,6 +75,10 @@ class Renderer:
         release = id(values["release"]) if asked.release else 0
         return (key, values["server"]["address"], release, given)
 
+    def variables(self, source: Any) -> tuple[str, ...]:
+        """Those that the templates in it ask for, as far as that can be told."""
+        return self._asked(source).variables
+
     def _as_text(self, name: str, values: Mapping[str, Any]) -> str | None:
         """A variable's value; None where the host has no such variable (yet)."""
         self._turn_to(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pxeforge.engine.plan_problem import PlanProblem
-from pxeforge.engine.roles import Role
+from pxeforge.engine.roles import Role, absent
 
 
 def role_order(names: Sequence[str], roles: Mapping[str, Role], *, going: bool = False) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def role_order(names: Sequence[str], roles: Mapping[str, Role], *, going: bool =
         if name in order:
             return
         if name not in roles:
-            raise PlanProblem(f"there is no role {name}: choose from {', '.join(sorted(roles))}")
+            raise PlanProblem(": ".join(absent(name, roles)))
         for required in roles[name].requires:
             visit(instead.get(required, required), (*path, name))
         order.append(name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -109,15 +110,31 @@ class StepReader:
             for index, item in enumerate(value):
                 self._check_strings(item, (*at, index))
 
+    def check_file(self, name: str, source: str) -> None:
+        """A template in a file of its own."""
+        file = beside(self._document.file, "templates", name)
+        for line, message, fix in self._wrong_in(source):
+            self._findings.append(Finding(file, line, f"template {name} {message}", fix))
+
     def check_template(self, at: Location, what: str, source: str) -> None:
+        for line, message, fix in self._wrong_in(source):
+            where = f" (line {line} of it)" if line > 1 else ""
+            self._wrong(at, f"{what} {message}{where}", fix)
+
+    def _wrong_in(self, source: str) -> Iterator[tuple[int, str, str]]:
         try:
             unknown = self._engine.names(source) - TEMPLATE_NAMES
         except TemplateProblem as problem:
-            self._wrong(at, f"{what} is no template ({problem})", "correct it")
+            yield problem.line or 1, f"is no template ({problem})", "correct it"
             return
-        if unknown:
+        for name in sorted(unknown):
             fix = f"use {', '.join(sorted(TEMPLATE_NAMES))}"
-            self._wrong(at, f"{what} asks for {', '.join(sorted(unknown))}, which no template gets", fix)
+            yield self._engine.line_of(source, name), f"asks for {name}, which no template gets", fix
+
+
+def beside(role_file: str, folder: str, name: str) -> str:
+    """A file of a role, by that of its role.yaml."""
+    return str(PurePath(role_file).parent / folder / name)
 
 
 def _holds_template(value: object) -> bool:

@@ -7,10 +7,13 @@ conflicts: [postgresql]
 replaces: mysql                   # on a host that is given this role it is what others mean that require that one
 disks: {count: 2, min_gb: 20}     # whole disks beside the system's own; checked when the plan is made
 networks: [tunnel]                # purposes of networks that its hosts must be on
-members: {min: 1, max: 7, odd: true}                  # how many hosts of a plan may have it
+members: {min: 1, max: 7, odd: true}                  # how many hosts of a plan may have it; with same_release: true
+                                  # only hosts of one release pack
 variables:
   mariadb_port: {type: int, default: 3306, help: "…"}
   mariadb_root: {secret: true, help: "…"}         # generated; in templates {{ secrets.mariadb_root }}
+  mariadb_log: {default: none, choices: [none, slow], help: "…"}  # also `pattern: "[a-z]+"` for strings, `min`, `max`
+                                  # for numbers, and `names: nic` for what must be a NIC of the host
 tasks:
   - name: install
     requires: []                  # same-host tasks: `task`, `role.task`; without this key: the task above,
@@ -33,6 +36,7 @@ verify:                           # real operations, after all tasks of this rol
     level: 5                      # how much it proves: 0 runs, 1 answers, 3 reads, 4 heartbeats, 5 writes, 6 in use
     steps:
       - probe: {script: boot-vm.py, input: {…}}          # checks/boot-vm.py
+keeps_vips: true                  # its hosts hold the VIPs of the blueprint and pass on what comes in there
 remove: […]                       # tasks that take the role from a host, in this order
 stays: one sentence               # what is left of it there all the same; with this alone, nothing needs to be done
 """
@@ -43,17 +47,18 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pxeforge.engine.disk_needs import DiskNeed
 from pxeforge.engine.document import Document, DocumentProblem, Finding, Location, findings_of, parse_document
 from pxeforge.engine.role_steps import Files, RoleStep, StepReader
-from pxeforge.engine.templates import is_template
+from pxeforge.engine.variables import RawVariable, Variable
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9\-]{0,62}$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -66,22 +71,8 @@ TaskKind = Literal["deploy", "verify", "remove"]
 _DEFAULT_TIMEOUT_S: dict[TaskKind, float] = {"deploy": 1800.0, "verify": 120.0, "remove": 1800.0}
 
 
-VariableType = Literal["string", "int", "bool", "list", "map"]
-
-
 class RoleProblem(DocumentProblem):
     """One or more roles cannot be used; see `findings`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
-    """A value that an operator may set; `default` None means that it must be set."""
-
-    name: str
-    type: VariableType
-    default: Any
-    help: str
-    secret: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +127,12 @@ class RoleTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """How many hosts of one plan may have a role."""
+    """How many hosts of one plan may have a role, and whether all of them must have one release pack."""
 
     least: int = 1
     most: int | None = None
     odd: bool = False
+    same_release: bool = False
 
     def problem(self, count: int) -> str | None:
         """What is wrong with so many hosts, and what to do; None for nothing."""
@@ -172,6 +164,7 @@ class Role:
     members: Members = Members()
     replaces: str | None = None
     stays: str = ""
+    keeps_vips: bool = False
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -180,21 +173,6 @@ class Role:
 
 class _Raw(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class _RawVariable(_Raw):
-    type: VariableType = "string"
-    default: Any = None
-    help: str = ""
-    secret: bool = False
-
-    @model_validator(mode="after")
-    def _consistent(self) -> _RawVariable:
-        if self.secret and (self.default is not None or self.type != "string"):
-            raise ValueError("a secret is a generated string: remove its type and default")
-        if self.default is not None and not (isinstance(self.default, str) and is_template(self.default)):
-            require_type(self.type, self.default)
-        return self
 
 
 class _RawDisks(_Raw):
@@ -206,6 +184,7 @@ class _RawMembers(_Raw):
     min: Annotated[int, Field(ge=1)] = 1
     max: Annotated[int, Field(ge=1)] | None = None
     odd: bool = False
+    same_release: bool = False
 
 
 class _RawTask(_Raw):
@@ -227,30 +206,49 @@ class _RawRole(_Raw):
     conflicts: list[Name] = []
     replaces: Name | None = None
     disks: _RawDisks | None = None
-    variables: dict[VariableName, _RawVariable] = {}
+    variables: dict[VariableName, RawVariable] = {}
     tasks: list[_RawTask] = []
     verify: list[_RawTask] = []
     remove: list[_RawTask] = []
     stays: str = ""
+    keeps_vips: bool = False
     networks: list[Name] = []
     members: _RawMembers = _RawMembers()
 
 
-def require_type(type_name: str, value: object) -> None:
-    """Raises ValueError with a sentence when the value has not the type of its variable."""
-    accepted: dict[str, type] = {"string": str, "int": int, "bool": bool, "list": list, "map": dict}
-    fits = isinstance(value, accepted[type_name]) and not (type_name == "int" and isinstance(value, bool))
-    if not fits:
-        raise ValueError(f"it must be of type {type_name}, not {value!r}")
+class Roles(dict[str, Role]):
+    """Roles by name. `broken`: those of which a file cannot be used, with what is wrong in it."""
+
+    def __init__(self, good: Mapping[str, Role], broken: Mapping[str, RoleProblem] = MappingProxyType({})) -> None:
+        super().__init__(good)
+        self.broken = broken
 
 
-def load_roles(folders: Iterable[Path]) -> dict[str, Role]:
+def load_roles(folders: Iterable[Path]) -> Roles:
     """All roles by name; a role in an earlier folder hides one of the same name in a later folder.
 
     Raises RoleProblem with all that is wrong in any of them.
     """
+    roles = read_roles(folders)
+    if roles.broken:
+        raise RoleProblem([finding for problem in roles.broken.values() for finding in problem.findings])
+    return roles
+
+
+def read_roles(folders: Iterable[Path]) -> Roles:
+    """The same, with those that are broken set aside: what does not use them goes on."""
     folders = tuple(folders)
-    return dict(_loaded(folders, tuple(_stamps(folder) for folder in folders)))
+    found = _loaded(folders, tuple(_stamps(folder) for folder in folders))
+    return Roles(found, found.broken)
+
+
+def absent(name: str, roles: Mapping[str, Role]) -> tuple[str, str]:
+    """Why there is no such role among these, and what to do."""
+    problem = roles.broken.get(name) if isinstance(roles, Roles) else None
+    if problem is None:
+        return f"there is no role {name}", f"choose from {', '.join(sorted(roles))}"
+    more = f" (and {len(problem.findings) - 1} more)" if len(problem.findings) > 1 else ""
+    return f"role {name} is broken", f"{problem.findings[0]}{more}"
 
 
 _Stamps = tuple[tuple[str, int, int, int], ...]
@@ -272,25 +270,27 @@ def _stamps(folder: Path) -> _Stamps:
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(folders: tuple[Path, ...], _as_of: tuple[_Stamps, ...]) -> dict[str, Role]:
+def _loaded(folders: tuple[Path, ...], _as_of: tuple[_Stamps, ...]) -> Roles:
     """Read once while the files stay as they are: pages ask for all roles with every list."""
-    roles: dict[str, Role] = {}
-    findings: list[Finding] = []
-    broken: set[str] = set()
+    by_folder: list[dict[str, Role]] = []
+    broken: dict[str, list[Finding]] = {}
+    seen: set[str] = set()
     for folder in folders:
+        by_folder.append({})
         for path in sorted(folder.glob("*/role.yaml")):
             name = path.parent.name
-            if name in roles or name in broken:
+            if name in seen:
                 continue
+            seen.add(name)
             try:
-                roles[name] = load_role(path)
+                by_folder[-1][name] = load_role(path)
             except DocumentProblem as problem:
-                broken.add(name)
-                findings.extend(problem.findings)
-    findings.extend(_cross_findings(roles, broken))
-    if findings:
-        raise RoleProblem(findings)
-    return dict(sorted(roles.items()))
+                broken[name] = list(problem.findings)
+    roles = {name: role for group in reversed(by_folder) for name, role in group.items()}
+    for name, findings in _cross_findings(roles, seen).items():
+        broken[name] = findings
+        del roles[name]
+    return Roles(dict(sorted(roles.items())), {name: RoleProblem(broken[name]) for name in sorted(broken)})
 
 
 def load_role(path: Path) -> Role:
@@ -362,7 +362,7 @@ class _RoleReader:
         if raw.name != folder_name:
             self._wrong(("name",), f"the role is called {raw.name} in folder {folder_name}", "give both the same name")
         for name, source in self._files.get("templates", {}).items():
-            self._steps.check_template((), f"template {name}", source)
+            self._steps.check_file(name, source)
         tasks = [self._task(task, "deploy", ("tasks", index)) for index, task in enumerate(raw.tasks)]
         tasks += [self._task(task, "verify", ("verify", index)) for index, task in enumerate(raw.verify)]
         tasks += [self._task(task, "remove", ("remove", index)) for index, task in enumerate(raw.remove)]
@@ -384,10 +384,7 @@ class _RoleReader:
             summary=raw.summary,
             requires=tuple(raw.requires),
             conflicts=tuple(raw.conflicts),
-            variables={
-                name: Variable(name=name, type=item.type, default=item.default, help=item.help, secret=item.secret)
-                for name, item in raw.variables.items()
-            },
+            variables={name: item.variable(name) for name, item in raw.variables.items()},
             tasks=tuple(tasks),
             templates=dict(self._files.get("templates", {})),
             file=self._document.file,
@@ -395,9 +392,15 @@ class _RoleReader:
             checks=dict(self._files.get("checks", {})),
             playbooks=dict(self._files.get("playbooks", {})),
             networks=tuple(raw.networks),
-            members=Members(least=raw.members.min, most=raw.members.max, odd=raw.members.odd),
+            members=Members(
+                least=raw.members.min,
+                most=raw.members.max,
+                odd=raw.members.odd,
+                same_release=raw.members.same_release,
+            ),
             replaces=raw.replaces,
             stays=raw.stays,
+            keeps_vips=raw.keeps_vips,
         )
 
     def _nothing_to_remove(self) -> RoleTask:
@@ -438,32 +441,36 @@ class _RoleReader:
         )
 
 
-def _cross_findings(roles: Mapping[str, Role], broken: set[str]) -> list[Finding]:
-    """What is wrong between roles: names that do not exist, variables that two roles declare differently."""
-    findings: list[Finding] = []
+def _cross_findings(roles: Mapping[str, Role], known: set[str]) -> dict[str, list[Finding]]:
+    """What is wrong between roles, by the role that is to blame: names that do not exist (`known`: all that do), and
+    variables that two roles declare differently. Of two the later one is to blame: an operator's, not a shipped one.
+    """
     owners: dict[str, Role] = {}
-    known = set(roles) | broken
+    found: dict[str, list[Finding]] = {}
     for role in roles.values():
-        mentioned = [*role.requires, *role.conflicts, *([role.replaces] if role.replaces else [])]
-        for name in mentioned:
-            if name not in known:
-                findings.append(
-                    Finding(role.file, 1, f"role {role.name} names role {name}", "no such role: add or drop it")
-                )
-        for task in role.tasks:
-            for selector in task.after:
-                if selector.role is None:
-                    continue
-                other = roles.get(selector.role)
-                if selector.role not in known:
-                    message = f"task {task.name} waits for role {selector.role}"
-                    findings.append(Finding(role.file, task.line, message, "no such role: add or drop it"))
-                elif other and selector.task and selector.task not in {item.name for item in other.tasks}:
-                    message = f"task {task.name} waits for {selector.role}.{selector.task}"
-                    findings.append(Finding(role.file, task.line, message, "that role has no such task: correct it"))
+        findings = [*_wrong_names(role, roles, known)]
         for variable in role.variables.values():
             owner = owners.setdefault(variable.name, role)
             if owner.variables[variable.name] != variable:
                 message = f"variable {variable.name} differs from the one in role {owner.name}"
                 findings.append(Finding(role.file, 1, message, "declare both alike or rename one"))
-    return findings
+        if findings:
+            found[role.name] = findings
+    return found
+
+
+def _wrong_names(role: Role, roles: Mapping[str, Role], known: set[str]) -> Iterator[Finding]:
+    for name in [*role.requires, *role.conflicts, *([role.replaces] if role.replaces else [])]:
+        if name not in known:
+            yield Finding(role.file, 1, f"role {role.name} names role {name}", "no such role: add or drop it")
+    for task in role.tasks:
+        for selector in task.after:
+            if selector.role is None:
+                continue
+            other = roles.get(selector.role)
+            if selector.role not in known:
+                message = f"task {task.name} waits for role {selector.role}"
+                yield Finding(role.file, task.line, message, "no such role: add or drop it")
+            elif other and selector.task and selector.task not in {item.name for item in other.tasks}:
+                message = f"task {task.name} waits for {selector.role}.{selector.task}"
+                yield Finding(role.file, task.line, message, "that role has no such task: correct it")

@@ -24,8 +24,9 @@ from pxeforge.engine.roles import parse_role
 
 ROLES = {
     name: parse_role(
-        f"name: {name}\nsummary: s\nvariables: {{size: {{type: int, default: 1}}, pw: {{secret: true}}}}\n"
-        "tasks: [{name: t, steps: [{wait: {shell: 'true'}}]}]\n",
+        f"name: {name}\nsummary: s\nvariables: {{size: {{type: int, default: 1, max: 9}}, pw: {{secret: true}}}}\n"
+        + ("keeps_vips: true\n" if name == "web" else "")
+        + "tasks: [{name: t, steps: [{wait: {shell: 'true'}}]}]\n",
         f"{name}/role.yaml",
         name,
         {},
@@ -68,9 +69,19 @@ def test_hosts_get_roles_by_match_and_then_by_count() -> None:
     [
         ("[db]", "[bd]", "b.yaml:6: there is no role bd: choose from db, web"),
         ("variables: {size: 2}", "variables: {sise: 2}", "b.yaml:3: no role declares variable sise: known are size"),
+        (
+            "variables: {size: 2}",
+            "variables: {size: 12}",
+            "b.yaml:3: variable size is wrong: it must be 9 or less, not",
+        ),
+        (
+            "    variables: {size: 3}",
+            "    variables: {size: 12}",
+            "b.yaml:7: variable size is wrong: it must be 9 or le",
+        ),
         ("variables: {size: 2}", "variables: {pw: x}", "b.yaml:3: no role declares variable pw"),
         ('{name: "db*"}', "{}", "b.yaml:5: hosts.0.match is {}: give name, mac or tag"),
-        ("  - count: 1\n", "  - count: 0\n", "b.yaml:10: hosts.2.count is 0"),
+        ("  - count: 1\n", "  - count: 0\n", "b.yaml:10: hosts.2.count is 0: write 1 or more"),
         ("52-54-00-00-00-0A", "52-54", "b.yaml:8: hosts.1.match.mac is '52-54': '52-54' is not a MAC address"),
         ("  - count: 1\n    roles", "  - roles", "b.yaml:10: hosts.2 is"),
         ("summary: s\n", "", "b.yaml:1: summary is missing: add it"),
@@ -90,6 +101,16 @@ def test_hosts_that_are_missing_are_reported_with_the_line_of_the_rule() -> None
         "b.yaml:8: this rule matches no host: correct it or add the host first",
         "b.yaml:10: 1 hosts are asked for and 0 are free: lower the count or add hosts",
     ]
+
+
+def test_hosts_of_an_optional_rule_may_be_missing_and_count_when_they_come() -> None:
+    text = "name: b\nsummary: s\nhosts:\n  - {match: {name: 'n*'}, roles: [db]}\n"
+    text += "  - {match: {name: 'late*'}, optional: true, roles: [db]}\n"
+    node, late = (InventoryHost(host_id=name, name=name) for name in ("n1", "late1"))
+    assert list(assign(parsed(text), [node])) == ["n1"]
+    assert list(assign(parsed(text), [node, late])) == ["n1", "late1"]
+    with pytest.raises(BlueprintProblem, match="only a rule with a match can be optional"):
+        parsed(text.replace("match: {name: 'late*'}", "count: 1"))
 
 
 CLOUD_ROLES = {
@@ -160,13 +181,16 @@ def test_networks_vips_nics_disks_and_zones_are_read() -> None:
         ("gateway: 10.42.0.1,", "gateway: 10.42.0.150,", "b.yaml:6: the pool of network api holds its gateway"),
         ("10.42.0.199]", "10.42.1.9]", "b.yaml:6: the pool 10.42.0.100 to 10.42.1.9 does not lie in network api"),
         ("10.42.0.199]", "10.42.0.50]", "does not lie in network api: write two addresses of 10.42.0.0/24, the low"),
-        ("vlan: 10", "vlan: 5000", "b.yaml:6: networks.api.vlan is 5000: input should be less than or equal to 4094"),
+        ("vlan: 10", "vlan: 5000", "b.yaml:6: networks.api.vlan is 5000: write 4094 or less"),
         ("purposes: [tunnel, storage]", "purposes: [api]", "b.yaml:7: networks api and data both serve purpose api"),
         ("provider: {}", "provider: {gateway: 10.0.0.1}", "b.yaml:8: network provider has a gateway and no cidr"),
         ("provider: {}", "provider:", "b.yaml:8: networks.provider is empty, and no extended blueprint has it: write"),
         ("provider: {}", "provider: {colour: red}", "b.yaml:8: networks.provider.colour is no known key"),
         ("10.42.0.250", "10.42.0.150", "b.yaml:10: 10.42.0.150 is in the pool of network api: choose one outside"),
         ("10.42.0.250", "10.99.0.150", "b.yaml:10: 10.99.0.150 is outside network api: choose an address in 10.42"),
+        ("10.42.0.250", "10.42.0.255", "b.yaml:10: 10.42.0.255 stands for network api as a whole: choose an address"),
+        ("10.42.0.250", "10.42.0.0", "b.yaml:10: 10.42.0.0 stands for network api as a whole: choose an address of a"),
+        ("[db, web]", "[db]", "b.yaml:10: no host has role web, so that nobody would answer at VIP cloud: give it to"),
         ("10.42.0.250", "10.42.0.1", "b.yaml:10: 10.42.0.1 is the gateway of network api"),
         ("network: api", "network: ipa", "b.yaml:10: VIP cloud is in network ipa, which is not there: known are api"),
         ("roles: [web]}", "roles: [galera]}", "b.yaml:10: no host has role galera, which VIP cloud is for: give it to"),

@@ -36,6 +36,7 @@ def test_every_key_selector_and_name_is_told() -> None:
         "release",
         "match",
         "count",
+        "optional",
         "roles",
     }
     assert keys <= table

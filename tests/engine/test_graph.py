@@ -195,6 +195,22 @@ def test_predecessors_descendants_and_cycles_go_through_barriers() -> None:
         TaskGraph([Task("x.a@h", after=("role:x",), opens=("role:x",))])
 
 
+@settings(deadline=None)
+@given(acyclic_tasks(), st.data())
+def test_what_stands_before_some_tasks_are_those_that_these_follow(tasks: list[Task], data: st.DataObject) -> None:
+    graph = TaskGraph(tasks)
+    names = [task.id for task in tasks]
+    some = data.draw(st.sets(st.sampled_from(names)))
+    assert graph.followers(some) == {after for one in some for after in graph.descendants(one)}
+    assert graph.ancestors(some) == {one for one in names if set(graph.descendants(one)) & some}
+
+
+def test_ancestors_and_followers_are_reached_through_barriers() -> None:
+    graph = TaskGraph(hosts_of(2))
+    assert graph.ancestors(["y.b@first"]) == {"x.a@h0", "x.a@h1"}
+    assert graph.followers(["x.a@h0"]) == {"y.b@first"}
+
+
 def test_an_agent_that_asks_is_told_of_its_own_tasks_only() -> None:
     graph = TaskGraph([Task("a@h1", resource="mirror"), Task("a@h2", resource="mirror"), Task("b@h2")])
     assert graph.ready({}, {"mirror": 1}, among=["b@h2", "a@h2"]) == ("b@h2", "a@h2")

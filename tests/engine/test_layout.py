@@ -15,6 +15,7 @@ from pxeforge.engine.layout import (
     Tolerance,
     attachments,
     chosen_disks,
+    disk_problem,
     unknown_nics,
 )
 
@@ -115,27 +116,43 @@ def test_facts_that_make_no_sense_hurt_nobody(told: Any) -> None:
 
 def test_disks_are_chosen_by_serial_or_the_smallest_that_fits() -> None:
     place = Place(disks={"volumes": DiskChoice(min_bytes=10**9), "objects": DiskChoice(min_bytes=10**9)})
-    assert chosen_disks(place, FACTS) == ({"volumes": "serial=SMALL", "objects": "serial=BIG"}, [])
+    assert chosen_disks(place, FACTS) == ({"volumes": "serial=SMALL", "objects": "serial=BIG"}, {})
     place = Place(disks={"volumes": DiskChoice(min_bytes=10**9), "objects": DiskChoice(serial="SMALL")})
-    assert chosen_disks(place, FACTS) == ({"volumes": "serial=BIG", "objects": "serial=SMALL"}, [])
+    assert chosen_disks(place, FACTS) == ({"volumes": "serial=BIG", "objects": "serial=SMALL"}, {})
 
 
 def test_disks_that_are_not_there_are_told() -> None:
     place = Place(disks={"a": DiskChoice(serial="X"), "b": DiskChoice(min_bytes=2 * 10**12)})
-    assert chosen_disks(place, FACTS)[1] == [
-        "no disk has the serial X (a): correct it in the blueprint",
-        "no disk with a serial is left for b (2000 GB or more)",
-    ]
+    first, second = chosen_disks(place, FACTS)[1].items()
+    assert first[0] == "a"
+    assert first[1].startswith("no disk has the serial X, it has ")
+    assert "correct it, or start its agent again" in first[1]
+    assert second[0] == "b"
+    assert second[1].startswith("no disk with a serial is left for b (2000 GB or more), it has ")
+    assert "lower min_gb, name another host, or add a disk" in second[1]
+
+
+def test_a_disk_that_is_named_has_to_be_there_as_far_as_hosts_tell() -> None:
+    facts = {"disks": [{"name": "sda", "serial": "S0", "system": True}, {"name": "sdb", "serial": ""}]}
+    for known in ("serial=S0", "path=/dev/sdb", "path=/dev/sdb1", "path=/dev/disk/by-id/x", "path=/dev/loop7"):
+        assert disk_problem(known, facts) is None
+    told = "it has sda (the system), sdb (no serial): correct it, or start its agent again"
+    assert str(disk_problem("path=/dev/nosuch", facts)).startswith(f"there is no disk /dev/nosuch, {told}")
+    assert str(disk_problem("serial=S9", facts)).startswith(f"no disk has the serial S9, {told}")
+    assert disk_problem("path=/dev/nosuch", {}) is None  # nothing is known yet
 
 
 def test_a_nic_that_a_host_does_not_have_is_told_unless_it_is_made_first() -> None:
     place = Place(nics={"api": "eth0", "tunnel": "52:54:00:00:00:02", "storage": "bond0", "external": "eth1.7"})
-    assert unknown_nics(place, FACTS) == []
+    assert unknown_nics(place, FACTS) == {}
     wrong = Place(nics={"api": "eth9", "tunnel": "52:54:00:00:00:99"})
-    assert unknown_nics(wrong, {}) == []  # nothing is known yet
-    first, second = unknown_nics(wrong, FACTS)
-    assert first.startswith("it has no nic eth9 (api): it has eth0 (52:54:00:00:00:01), eth1 (52:54:00:00:00:02),")
-    assert "no nic 52:54:00:00:00:99 (tunnel)" in second
+    assert unknown_nics(wrong, {}) == {}  # nothing is known yet
+    found = unknown_nics(wrong, FACTS)
+    assert found["api"].startswith("it has no nic eth9, but eth0 (52:54:00:00:00:01), eth1 (52:54:00:00:00:02),")
+    assert found["tunnel"].startswith("it has no nic 52:54:00:00:00:99, but ")
+    assert found["tunnel"].endswith("(tunnel)")
+    bonded = {"nics": [{"name": name, "mac": "52:54:00:00:00:01"} for name in ("bond0", "eth0", "eth1")]}
+    assert unknown_nics(wrong, bonded).keys() == {"api"}  # a bond hides the MACs of its nics
 
 
 def test_a_tolerance_is_a_number_or_a_share_rounded_down() -> None:

@@ -142,7 +142,7 @@ def test_variables_of_a_host_win() -> None:
             [host(1, "db", addresses=())],
             {},
             {},
-            r"db/role.yaml:13: step db.config.conf on h1: .*has no attribute 'address'",
+            r"db/templates/conf:1: host h1 has no attribute 'address': .* \(step db.config.conf on h1\)",
         ),
         ([host(1, "db", addresses=("x",))], {}, {}, "has the address 'x', which is none"),
         (
@@ -178,6 +178,35 @@ def test_what_cannot_be_planned_is_named(
 ) -> None:
     with pytest.raises(PlanProblem, match=expected):
         compile_plan(hosts, roles(**changed), server=SERVER, variables=variables)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("a\n\n{{ 1 / 0 }}\n", "db/templates/conf:3: division by zero (step db.config.conf on h1)"),
+        ("a\n{% if true %}\n{{ vars.nothing }}\n{% endif %}\n", "db/templates/conf:3: vars has no attribute 'nothing'"),
+        ("{{ groups.db[7].address }}", "db/templates/conf:1: "),
+    ],
+)
+def test_a_template_that_fails_is_named_with_its_line(template: str, expected: str) -> None:
+    known = {**roles(), "db": parse_role(DB, "db/role.yaml", "db", {"conf": template})}
+    with pytest.raises(PlanProblem) as caught:
+        compiled([host(1, "db")], known)
+    assert str(caught.value).startswith(expected)
+
+
+def test_a_value_that_does_not_fit_is_told_for_people_and_without_all_that_is_around_it() -> None:
+    text = "name: net\nsummary: s\nvariables: {nics: {type: list}, bonds: {type: list, default: []}}\ntasks:\n"
+    step = '  - {name: go, steps: [{network: {nics: "{{ vars.nics }}", bonds: "{{ vars.bonds }}"}}]}\n'
+    known = {"net": parse_role(text + step, "net/role.yaml", "net", {})}
+    bond = {"nics": [{"name": "eth0"}], "bonds": [{"name": "bond0", "nics": ["eth7"]}]}
+    with pytest.raises(PlanProblem) as caught:
+        compiled([host(1, "net")], known, variables=bond)
+    assert str(caught.value) == (
+        "net/role.yaml:5: step net.go.network on h1: network: bond0 has the port eth7, which is not there: add it"
+    )
+    with pytest.raises(PlanProblem, match=r"on h1: nics.0.mtu became 5: write 576 or more$"):
+        compiled([host(1, "net")], known, variables={"nics": [{"name": "eth0", "mtu": 5}]})
 
 
 def test_a_secret_that_a_filter_changed_is_refused() -> None:

@@ -139,6 +139,25 @@ def test_a_role_says_how_many_hosts_may_have_it() -> None:
         compiled(hosts, known)
 
 
+def test_hosts_of_two_releases_cannot_share_a_role_that_wants_one() -> None:
+    other = parse_release(PACK.replace("name: deb", "name: new").replace('"12"', '"13"'), "releases/new.yaml", "new")
+    packs = {**RELEASES, "new": other}
+    hosts = [host(1, "cloud"), host(2, "cloud", facts={"os": {"id": "debian", "version": "13"}}), host(3, "cloud")]
+
+    def planned(known: Role, *some: PlanHost) -> Plan:
+        return compile_plan(some, {"cloud": known}, server=SERVER, releases=packs)
+
+    one = role("cloud", more="members: {same_release: true}\n")
+    with pytest.raises(PlanProblem) as caught:
+        planned(one, *hosts)
+    assert str(caught.value) == (
+        "role cloud is on hosts of several releases (deb on h1, h3; new on h2): install all of them with one system, "
+        "or take the role from those of the other"
+    )
+    assert planned(one, hosts[0], hosts[2]).tasks
+    assert planned(role("cloud"), *hosts).tasks
+
+
 def test_the_text_of_scripts_goes_into_the_plan_as_it_is_and_their_input_is_rendered() -> None:
     source = """\
 name: web

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pxeforge.engine.document import Document, DocumentProblem, Finding, parse_document
-from pxeforge.engine.roles import RoleProblem, Selector, load_roles, parse_role
+from pxeforge.engine.plan_problem import PlanProblem
+from pxeforge.engine.role_order import role_order
+from pxeforge.engine.roles import RoleProblem, Selector, load_roles, parse_role, read_roles
 
 GOOD = """\
 name: web
@@ -66,7 +68,10 @@ def test_all_errors_of_a_role_are_reported_at_once() -> None:
 def test_a_template_must_be_there_and_parse() -> None:
     text = GOOD + '      - file: {path: /etc/x, template: "x.cnf"}\n'
     assert "web/role.yaml:10: there is no template x.cnf: put it into templates/" in problem_of(text)
-    assert "template x.cnf is no template (template line 2" in problem_of(text, **{"x.cnf": "a\n{% if %}"})
+    told = problem_of(text, **{"x.cnf": "a\n{% if %}"})
+    assert "web/templates/x.cnf:2: template x.cnf is no template (" in told
+    told = problem_of(text, **{"x.cnf": "a\n\n{{ nothing }}"})
+    assert "web/templates/x.cnf:3: template x.cnf asks for nothing, which no template gets: use at, groups" in told
 
 
 def test_names_of_other_roles_are_checked_across_roles(tmp_path: Path) -> None:
@@ -77,6 +82,26 @@ def test_names_of_other_roles_are_checked_across_roles(tmp_path: Path) -> None:
         load_roles([tmp_path])
     assert "role web names role base: no such role" in str(caught.value)
     assert "role.yaml:11: task join waits for role db: no such role" in str(caught.value)
+
+
+def test_a_broken_role_is_set_aside_with_its_reason_and_the_others_can_be_used(tmp_path: Path) -> None:
+    for folder, name, text in (
+        ("shipped", "web", GOOD),
+        ("shipped", "proxy", GOOD.replace("name: web", "name: proxy")),
+        ("mine", "bad", "name: bad\nsumary: s\n"),
+        ("mine", "another", GOOD.replace("name: web", "name: another").replace("default: 80", "default: 81")),
+    ):
+        (tmp_path / folder / name).mkdir(parents=True)
+        (tmp_path / folder / name / "role.yaml").write_text(text)
+    found = read_roles([tmp_path / "mine", tmp_path / "shipped"])
+    assert list(found) == ["proxy", "web"]
+    assert list(found.broken) == ["another", "bad"]  # the shipped ones are not to blame for a variable of the other
+    assert "variable port differs from the one in role proxy" in str(found.broken["another"])
+    with pytest.raises(
+        PlanProblem, match=r"^role bad is broken: .*bad/role.yaml:1: summary is missing: add it \(and 1 mo"
+    ):
+        role_order(["bad"], found)
+    assert role_order(["web"], found) == ("web",)
 
 
 def test_an_earlier_folder_hides_a_role_of_a_later_one(tmp_path: Path) -> None:
