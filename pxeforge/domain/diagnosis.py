@@ -6,6 +6,8 @@ Pure: the trail of a host and the time are arguments.
 from __future__ import annotations
 
 import enum
+import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,11 +19,13 @@ class DiagnosisName(enum.StrEnum):
     """Every diagnosis there is."""
 
     NEVER_SEEN = "never_seen"
+    NEVER_BOOTED = "never_booted"
     NOT_OFFERED = "not_offered"
     OFFER_NOT_TAKEN = "offer_not_taken"
     MENU_NEVER_ASKED = "menu_never_asked"
     KERNEL_NEVER_FETCHED = "kernel_never_fetched"
     ANSWERS_NEVER_ASKED = "answers_never_asked"
+    START_LOOP = "start_loop"
     INSTALLER_SILENT = "installer_silent"
     INSTALLER_STOPPED = "installer_stopped"
     LATE_NEVER_CALLED = "late_never_called"
@@ -39,6 +43,11 @@ WORDS: Final[Mapping[DiagnosisName, tuple[str, str]]] = {
         "armed, but never seen on the wire",
         "Switch it on. Then check the boot order (network first), the cable, the VLAN of its port, and that the MAC "
         "address is that of the NIC which netboots; behind a router, that its relay sends DHCP to us.",
+    ),
+    _N.NEVER_BOOTED: (
+        "did not boot while it was armed, and its time is over: {message}",
+        "Mend what the sentence names: the boot order (network first), the cable, the VLAN of its port, the MAC "
+        "address; `pxeforge doctor` looks for other DHCP servers. Then arm the host again.",
     ),
     _N.NOT_OFFERED: (
         "netboots while it is armed and gets nothing: {message}",
@@ -63,6 +72,12 @@ WORDS: Final[Mapping[DiagnosisName, tuple[str, str]]] = {
         "kernel fetched, answers never asked",
         "The kernel does not start, or its network does not come up: the image may lack the NIC's driver or firmware "
         "(another image), or too little memory; look at the host's screen or set a console in the profile.",
+    ),
+    _N.START_LOOP: (
+        "starts again and again before its installer (last reached: {reached}): boot loop",
+        "Look at the host's screen: after the kernel it mostly panics (another image, or kernel arguments in the "
+        "profile), before that its loader fails (`pxeforge host set HOST --loader …`). A watchdog, a BMC or a failing "
+        "power supply may reset it too.",
     ),
     _N.INSTALLER_SILENT: (
         "answers fetched, installer silent",
@@ -123,7 +138,7 @@ class Trail:
     has_agent: bool = False
     armed: Mark | None = None
     netboot: Mark | None = None  # any, whatever it was told
-    offered: Mark | None = None  # one that was offered a boot file
+    offered: Mark | None = None  # the first one that was offered a boot file, since it took one or was sent away
     local: Mark | None = None  # one that was sent to its disk
     loader: Mark | None = None
     menu: Mark | None = None
@@ -138,7 +153,8 @@ class Trail:
     ended: Mark | None = None  # given up or failed
     ended_by_server: bool = False
     failed_in: HostState | None = None  # what the host was when it failed
-    boots_after: list[Mark] = field(default_factory=list)  # netboots since the registration or the agent's last start
+    starts: list[Mark] = field(default_factory=list)  # netboots with the offer; each but the first after it took one
+    boots_after: list[Mark] = field(default_factory=list)  # netboots since its end of the install, or the agent's start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +172,7 @@ class Found:
 
 Budgets = Mapping[str, float]
 LOOP_BOOTS: Final = 3
+_LAST_STEP: Final = "finish-install"  # of debian-installer: late_command is run in it, right at its beginning
 
 
 def diagnose(trail: Trail, now: float, budgets: Budgets) -> Found | None:
@@ -183,6 +200,8 @@ def _armed(trail: Trail, now: float, budgets: Budgets) -> Found | None:
         return _found(_N.NEVER_SEEN, trail.armed) if _late(trail.armed, now, budgets["netboot"]) else None
     if not _is_after(trail.offered, trail.local) and trail.local is not None:
         return _found(_N.NOT_OFFERED, trail.local, message=trail.local.message)
+    if len(trail.starts) >= LOOP_BOOTS:
+        return _start_loop(trail)
     if _is_after(trail.loader, trail.offered):
         return _found(_N.MENU_NEVER_ASKED, trail.loader) if _late(trail.loader, now, budgets["menu"]) else None
     return _found(_N.OFFER_NOT_TAKEN, trail.offered) if _late(trail.offered, now, budgets["loader"]) else None
@@ -191,34 +210,54 @@ def _armed(trail: Trail, now: float, budgets: Budgets) -> Found | None:
 def _booting(trail: Trail, now: float, budgets: Budgets) -> Found | None:
     if not trail.starts_unattended:
         return None
+    if len(trail.starts) >= LOOP_BOOTS:
+        return _start_loop(trail)
     if _is_after(trail.kernel, trail.menu):
         return _found(_N.ANSWERS_NEVER_ASKED, trail.kernel) if _late(trail.kernel, now, budgets["answers"]) else None
     return _found(_N.KERNEL_NEVER_FETCHED, trail.menu) if _late(trail.menu, now, budgets["kernel"]) else None
 
 
+def _start_loop(trail: Trail) -> Found:
+    reached = "kernel" if trail.kernel else "menu" if trail.menu else "boot loader"
+    last = trail.kernel or trail.menu or trail.loader
+    return _found(_N.START_LOOP, *trail.starts[-LOOP_BOOTS:], last, reached=reached)
+
+
 def _installing(trail: Trail, now: float, budgets: Budgets) -> Found | None:
-    if _is_after(trail.local, trail.word or trail.answers) and not _is_after(trail.late, trail.answers):
-        # The firmware asks again: the installer runs no more.
+    if _netboots_without_late(trail):
         return _found(_N.LATE_NEVER_CALLED, trail.word or trail.answers, trail.local)
     if trail.word is None:
         return _found(_N.INSTALLER_SILENT, trail.answers) if _late(trail.answers, now, budgets["installer"]) else None
     return _stopped(trail) if _late(trail.word, now, budgets["step"]) else None
 
 
+def _netboots_without_late(trail: Trail) -> bool:
+    """The firmware asks again, so the installer runs no more, and late_command was never heard of."""
+    return _is_after(trail.local, trail.word or trail.answers) and not _is_after(trail.late, trail.answers)
+
+
 def _stopped(trail: Trail) -> Found:
+    if trail.step is not None and trail.step.message == _LAST_STEP and not _is_after(trail.late, trail.answers):
+        return _found(_N.LATE_NEVER_CALLED, trail.step)
     last = trail.late if _is_after(trail.late, trail.step) else trail.step
     words = "its late script" if last is not None and last is trail.late else last.message if last else "its start"
     return _found(_N.INSTALLER_STOPPED, last, trail.word if trail.word is not last else None, step=words)
 
 
 def _installed(trail: Trail, now: float, budgets: Budgets) -> Found | None:
+    if len(trail.boots_after) >= LOOP_BOOTS:
+        return _boot_loop(trail)
     late = _late(trail.finished, now, budgets["registration"])
     return _found(_N.NEVER_REGISTERED, trail.finished) if late else None
 
 
+def _boot_loop(trail: Trail) -> Found:
+    return _found(_N.BOOT_LOOP, *trail.boots_after[-LOOP_BOOTS:])
+
+
 def _in_use(trail: Trail, now: float, budgets: Budgets) -> Found | None:
     if len(trail.boots_after) >= LOOP_BOOTS:
-        return _found(_N.BOOT_LOOP, *trail.boots_after[-LOOP_BOOTS:])
+        return _boot_loop(trail)
     if not trail.has_agent:
         return None
     since = trail.agent_seen_at or (trail.registered.at if trail.registered else None)
@@ -237,16 +276,34 @@ def _failed(trail: Trail, now: float, budgets: Budgets) -> Found | None:
     if not trail.ended_by_server:
         return _found(_N.INSTALLER_GAVE_UP, trail.ended, message=trail.ended.message)
     if trail.failed_in is HostState.BOOTING:
+        if len(trail.starts) >= LOOP_BOOTS:
+            return _start_loop(trail)
         is_kernel = _is_after(trail.kernel, trail.menu)
         return _found(*(_N.ANSWERS_NEVER_ASKED, trail.kernel) if is_kernel else (_N.KERNEL_NEVER_FETCHED, trail.menu))
     if trail.failed_in is HostState.INSTALLED:
+        if len(trail.boots_after) >= LOOP_BOOTS:
+            return _boot_loop(trail)
         return _found(_N.NEVER_REGISTERED, trail.finished, trail.ended)
+    if _netboots_without_late(trail):
+        return _found(_N.LATE_NEVER_CALLED, trail.word or trail.answers, trail.local)
     if trail.word is None:
         return _found(_N.INSTALLER_SILENT, trail.answers, trail.ended)
     return _stopped(trail)
 
 
+def _known(trail: Trail, now: float, budgets: Budgets) -> Found | None:
+    """Armed in vain: that stays until it is armed again, or it would be forgotten overnight."""
+    del now, budgets
+    if trail.ended is None or not trail.ended_by_server or trail.failed_in is not HostState.ARMED:
+        return None
+    held_up = _armed(trail, math.inf, defaultdict(float))
+    if held_up is None:
+        return _found(_N.NEVER_BOOTED, trail.ended, message=trail.ended.message)
+    return _found(_N.NEVER_BOOTED, *held_up.evidence, trail.ended, message=held_up.sentence)
+
+
 _BY_STATE: Final[Mapping[HostState, Callable[[Trail, float, Budgets], Found | None]]] = {
+    HostState.KNOWN: _known,
     HostState.ARMED: _armed,
     HostState.BOOTING: _booting,
     HostState.INSTALLING: _installing,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pxeforge.domain.host_name import why_no_host_name
+
 MOST_PATTERNS: Final = 200
 _LONGEST: Final = 200
 _UNITS: Final = {
@@ -325,6 +327,10 @@ def read_gives(raw: Mapping[str, Any]) -> Gives:
     for key in _TEMPLATES:
         if key in texts:
             check_template(texts[key], numbered=key == "name")
+    if "name" in texts and not _FIELD.search(texts["name"]):
+        why_not = why_no_host_name(as_host_name(texts["name"]))
+        if why_not is not None:
+            raise BadRule(why_not)
     gives = Gives(**texts, **lists, **flags, height=height)  # type: ignore[arg-type]
     if not gives.kept():
         raise BadRule(f"a rule must give something: {', '.join(known)}")

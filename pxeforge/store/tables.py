@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text, text
+from sqlalchemy import JSON, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text, false, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
@@ -179,6 +179,7 @@ class User(Base):
     created_at: Mapped[float] = mapped_column(Float)
     role: Mapped[str] = mapped_column(String(16))  # viewer | operator | admin
     must_change: Mapped[bool] = mapped_column(Boolean, default=False)  # somebody else knows the password
+    disabled: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())  # nobody comes in as it
 
 
 class LoginSession(Base):

@@ -41,6 +41,10 @@ AT_ONCE = {
     _N.NOT_OFFERED: Trail(state=_S.ARMED, armed=mark(1), netboot=mark(2), local=mark(2, "no loader for it")),
     _N.LATE_NEVER_CALLED: Trail(state=_S.INSTALLING, answers=mark(6), word=mark(7), local=mark(8)),
     _N.BOOT_LOOP: Trail(state=_S.REGISTERED, registered=mark(9), boots_after=[mark(10 + n) for n in range(LOOP_BOOTS)]),
+    _N.START_LOOP: Trail(state=_S.BOOTING, menu=mark(9), kernel=mark(10), starts=[mark(1), mark(5), mark(11)]),
+    _N.NEVER_BOOTED: Trail(
+        state=_S.KNOWN, armed=mark(1), ended=mark(9, "time is over"), ended_by_server=True, failed_in=_S.ARMED
+    ),
     _N.INSTALLER_GAVE_UP: Trail(state=_S.FAILED, ended=mark(9, "disk vda carries data"), failed_in=_S.INSTALLING),
     _N.RUN_FAILED: Trail(state=_S.FAILED, ended=mark(9, "deploy failed"), failed_in=_S.CONFIGURING),
 }
@@ -96,6 +100,8 @@ def test_a_second_netboot_counts_anew() -> None:
         (_S.BOOTING, {"menu": mark(4), "kernel": mark(5)}, _N.ANSWERS_NEVER_ASKED),
         (_S.INSTALLING, {"answers": mark(6)}, _N.INSTALLER_SILENT),
         (_S.INSTALLING, {"answers": mark(6), "word": mark(7), "step": mark(7)}, _N.INSTALLER_STOPPED),
+        (_S.INSTALLING, {"answers": mark(6), "word": mark(7), "step": mark(7), "local": mark(8)}, _N.LATE_NEVER_CALLED),
+        (_S.INSTALLING, {"answers": mark(6), "word": mark(7), "step": mark(7, "finish-install")}, _N.LATE_NEVER_CALLED),
         (_S.INSTALLED, {"answers": mark(6), "finished": mark(7)}, _N.NEVER_REGISTERED),
         (_S.WIPING, {"answers": mark(6)}, _N.INSTALLER_SILENT),
     ],
@@ -105,6 +111,63 @@ def test_a_host_whose_time_was_over_keeps_the_reason(
 ) -> None:
     trail = Trail(state=_S.FAILED, ended=mark(9), ended_by_server=True, failed_in=failed_in, **more)
     assert named(trail, 10) is name
+
+
+@pytest.mark.parametrize(
+    ("failed_in", "field", "name"),
+    [(_S.BOOTING, "starts", _N.START_LOOP), (_S.INSTALLED, "boots_after", _N.BOOT_LOOP)],
+)
+def test_a_host_that_looped_until_its_time_was_over_keeps_that_reason(
+    failed_in: HostState, field: str, name: DiagnosisName
+) -> None:
+    trail = Trail(
+        state=_S.FAILED, ended=mark(9), ended_by_server=True, failed_in=failed_in, menu=mark(2), finished=mark(3)
+    )
+    setattr(trail, field, [mark(4 + number) for number in range(LOOP_BOOTS)])
+    assert named(trail, 10) is name
+
+
+@pytest.mark.parametrize(
+    ("more", "reached"), [({}, "boot loader"), ({"menu": 3}, "menu"), ({"menu": 3, "kernel": 4}, "kernel")]
+)
+def test_a_loop_before_the_installer_says_how_far_it_came(more: dict[str, int], reached: str) -> None:
+    trail = Trail(state=_S.ARMED, netboot=mark(5), offered=mark(5), loader=mark(2), starts=[mark(1), mark(4), mark(5)])
+    found = diagnose(replace(trail, **{key: mark(at) for key, at in more.items()}), 6, BUDGETS)
+    assert found is not None
+    assert found.sentence == f"starts again and again before its installer (last reached: {reached}): boot loop"
+
+
+def test_an_end_of_the_installer_without_late_command_is_not_called_a_step_that_hangs() -> None:
+    trail = Trail(state=_S.INSTALLING, answers=mark(6), word=mark(7), step=mark(7, "finish-install"))
+    assert named(trail, 107) is None
+    assert named(trail, 108) is _N.LATE_NEVER_CALLED
+    late_hangs = replace(trail, late=mark(8), word=mark(8))
+    assert named(late_hangs, 109) is _N.INSTALLER_STOPPED
+
+
+def test_an_installed_host_that_never_registers_and_loops_has_a_disk_that_does_not_boot() -> None:
+    trail = Trail(state=_S.INSTALLED, finished=mark(8), boots_after=[mark(10 + n) for n in range(LOOP_BOOTS)])
+    assert named(trail, 10_000) is _N.BOOT_LOOP
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "armed, but never seen on the wire"),
+        ({"netboot": 2, "offered": 2}, "it was offered a boot file and fetched none"),
+        ({"netboot": 2, "offered": 2, "loader": 3}, "boot loader fetched, menu never asked"),
+    ],
+)
+def test_what_was_armed_in_vain_says_why_until_it_is_armed_again(more: dict[str, int], why: str) -> None:
+    trail = replace(AT_ONCE[_N.NEVER_BOOTED], **{key: mark(at) for key, at in more.items()})
+    found = diagnose(trail, 10, BUDGETS)
+    assert found is not None
+    assert why in found.sentence
+    assert trail.ended in found.evidence
+
+
+def test_what_an_operator_disarmed_was_not_armed_in_vain() -> None:
+    assert named(replace(AT_ONCE[_N.NEVER_BOOTED], ended=None), 10_000) is None
 
 
 def test_what_an_operator_gave_up_needs_no_diagnosis() -> None:

@@ -87,6 +87,12 @@ def test_numbers_are_padded_and_the_last_number_of_a_port_is_told() -> None:
     assert fill("node{n:03}-{port_number}-{circuit_number}-{mac_tail}", HOST, n=7) == "node007-12-7-123456"
 
 
+@pytest.mark.parametrize("name", ["localhost", "12", "0x7f", "import"])
+def test_a_name_that_no_host_can_have_is_refused_with_the_rule(name: str) -> None:
+    with pytest.raises(BadRule, match=r"choose another name|into the name"):
+        read_gives({"name": name})
+
+
 def test_what_a_rule_gives_is_kept_as_it_was_said() -> None:
     gives = read_gives({"name": "n{n}", "tags": "a, b", "rack": "r1", "unit": "{port_number}", "arm": "false"})
     assert gives.kept() == {"name": "n{n}", "tags": ["a", "b"], "rack": "r1", "unit": "{port_number}"}
