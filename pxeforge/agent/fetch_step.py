@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Any
 
-from pxeforge.agent.execution import StepFailed
+from pxeforge.agent.execution import Execution, StepFailed
 from pxeforge.agent.step import Finding, Step
 
 _PIECE_BYTES = 1 << 20
@@ -51,7 +51,7 @@ class FetchStep(Step):
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             try:
-                size = self._receive(file)
+                size = receive(self.params["url"], self.params["sha256"], file, self.execution)
                 os.fchown(file.fileno(), *self._owner())
                 os.fchmod(file.fileno(), self._mode())
                 file.flush()
@@ -61,30 +61,6 @@ class FetchStep(Step):
                 temporary.unlink()
                 raise
         return f"{size} bytes from {self.params['url']}"
-
-    def _receive(self, file: Any) -> int:
-        """Into the file; returns how many bytes. Raises StepFailed, Interrupted."""
-        url = self.params["url"]
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        digest, size = hashlib.sha256(), 0
-        try:
-            with opener.open(url, timeout=60) as answer:
-                for piece in iter(lambda: answer.read(_PIECE_BYTES), b""):
-                    self.execution.check_interrupted()
-                    digest.update(piece)
-                    size += len(piece)
-                    file.write(piece)
-        except urllib.error.HTTPError as error:
-            raise StepFailed(f"{url} answers {error.code}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise StepFailed(f"{url} cannot be fetched: {reason or type(error).__name__}") from None
-        if digest.hexdigest() != self.params["sha256"]:
-            told = digest.hexdigest()
-            raise StepFailed(
-                f"{url} gives {size} bytes with sha256 {told}, not the one asked for: check which is right"
-            )
-        return size
 
     def _digest(self, path: Path) -> str:
         digest = hashlib.sha256()
@@ -107,6 +83,28 @@ class FetchStep(Step):
                 return -1, -1  # a package that an earlier step would install may bring it
             raise StepFailed(f"{error.args[0]}: make the account in an earlier step") from None
         return uid, gid
+
+
+def receive(url: str, sha256: str, file: IO[bytes], execution: Execution, proxy: str = "") -> int:
+    """Into the file; returns how many bytes. `proxy`: by which it is fetched. Raises StepFailed, Interrupted."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {}))
+    digest, size = hashlib.sha256(), 0
+    try:
+        with opener.open(url, timeout=60) as answer:
+            for piece in _pieces(answer):
+                execution.check_interrupted()
+                digest.update(piece)
+                size += len(piece)
+                file.write(piece)
+    except urllib.error.HTTPError as error:
+        raise StepFailed(f"{url} answers {error.code}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise StepFailed(f"{url} cannot be fetched: {reason or type(error).__name__}") from None
+    if digest.hexdigest() != sha256:
+        told = digest.hexdigest()
+        raise StepFailed(f"{url} gives {size} bytes with sha256 {told}, not the one asked for: check which is right")
+    return size
 
 
 def _pieces(file: IO[bytes]) -> Any:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
+import os
 import ssl
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pxeforge.agent.execution import Execution, StepFailed
 
 _LARGEST_ANSWER = 64 * 1024 * 1024
+_BYTES = "application/octet-stream"
 _PAUSE_S = 1.0
 _KEPT_S = 60.0  # a password takes keystone a good part of a second, and the steps of a run follow each other at once
 _AWAY = frozenset({500, 502, 503, 504})  # a service that has just started, or whose neighbours have not yet
@@ -73,7 +77,10 @@ class KeystoneSession:
         accept: tuple[int, ...] = (),
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
-        """Any 2xx, or a status in `accept`, returns; else raises Refused or NotReady. bytes as body go as they are."""
+        """Any 2xx, or a status in `accept`, returns; else raises Refused or NotReady.
+
+        Bytes as body, and the file at a Path, go as they are.
+        """
         for last in (False, True):
             if not self._token:
                 self._log_in()
@@ -169,15 +176,12 @@ class KeystoneSession:
         parts = urllib.parse.urlsplit(url)
         key = (parts.scheme, parts.netloc)
         fresh = key not in self._connections
-        content, kind = (
-            (body, "application/octet-stream") if isinstance(body, bytes) else (_encoded(body), "application/json")
-        )
-        given = {"Accept": "application/json", **({"Content-Type": kind} if content is not None else {}), **headers}
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection = self._connections.setdefault(key, _connection(parts, self._auth.get("ca_file"), self._timeout_s))
         try:
-            connection.request(method, target, content, given)
-            response = connection.getresponse()
+            with _opened(body) as (content, about):
+                connection.request(method, target, content, {"Accept": "application/json", **about, **headers})
+                response = connection.getresponse()
             raw = response.read(_LARGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
@@ -213,8 +217,18 @@ def _connection(parts: urllib.parse.SplitResult, ca_file: Any, timeout_s: float)
     return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
 
-def _encoded(body: Any) -> bytes | None:
-    return None if body is None else json.dumps(body).encode()
+@contextlib.contextmanager
+def _opened(body: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+    """What is sent, and the headers that say what it is; a file goes piece by piece, and anew at each try."""
+    if isinstance(body, Path):
+        with body.open("rb") as stream:
+            yield stream, {"Content-Type": _BYTES, "Content-Length": str(os.fstat(stream.fileno()).st_size)}
+    elif isinstance(body, bytes):
+        yield body, {"Content-Type": _BYTES}
+    elif body is None:
+        yield None, {}
+    else:
+        yield json.dumps(body).encode(), {"Content-Type": "application/json"}
 
 
 def _decoded(raw: bytes) -> Any:

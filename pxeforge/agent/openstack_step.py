@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pxeforge.agent.execution import StepFailed
+from pxeforge.agent.fetch_step import receive
 from pxeforge.agent.keystone_session import KeystoneSession
 from pxeforge.agent.session_step import SessionStep
 from pxeforge.agent.step import Finding
 
 _IMAGE_WAIT_S = 120.0
+_PIECE_BYTES = 1 << 20
+_DOWNLOADS = "/var/lib/pxeforge-agent"  # images are large, and /tmp may be memory
+_FROM = "pxeforge_sha256"  # property of an image that came from an address
 _VOLUME_WAIT_S = 600  # an image may have to be copied
+_SERVICE_IDS = {"X-OpenStack-Nova-API-Version": "2.53"}  # from here on they are the same in all cells
 _PENDING = "(to be made)"  # the id of what an earlier resource of a dry walk would make
 
 
@@ -76,7 +83,7 @@ class OpenstackStep(SessionStep):
     """What is there and not named is left alone."""
 
     type = "openstack"
-    parameters = frozenset({"auth", "region", "resources", "deadline_s", "timeout_s"})
+    parameters = frozenset({"auth", "region", "resources", "proxy", "deadline_s", "timeout_s"})
 
     def check(self) -> Finding:
         return super().check() if self.params["resources"] else Finding(False, [])
@@ -103,6 +110,8 @@ class _Walk:
             "router_interface": self._router_interface,
             "security_group_rule": self._security_group_rule,
             "quota": self._quota,
+            "compute_service": self._compute_service,
+            "network_agent": self._network_agent,
         }.get(kind)
         if special is not None:
             special(resource)
@@ -126,7 +135,7 @@ class _Walk:
         self._pending.add((kind, name))
         members, specs = body.pop("hosts", None), body.pop("extra_specs", None)
         if kind == "image":
-            self._create_image(name, body, str(resource["file"]))
+            self._create_image(name, body, resource)
             return
         made = self._do(f"create {kind} {name}", "POST", kind, "", {_KINDS[kind].singular: {"name": name, **body}})
         if made is not None:
@@ -139,7 +148,7 @@ class _Walk:
     ) -> None:
         """Changes what may be changed; raises StepFailed where what differs may not."""
         if kind == "image":
-            self._compare_image(name, there, str(resource["file"]))
+            self._compare_image(name, there, resource)
             return
         if kind == "volume":
             self._adjust_volume(name, there, body)
@@ -237,9 +246,24 @@ class _Walk:
 
     # ------------------------------------------------------------------ images
 
-    def _create_image(self, name: str, body: dict[str, Any], file: str) -> None:
-        # Where nothing is applied, the file may still be to be built.
-        content = self._content(file) if self._apply else b""
+    def _create_image(self, name: str, body: dict[str, Any], resource: Mapping[str, Any]) -> None:
+        url = resource.get("url")
+        if url is None:
+            # Where nothing is applied, the file may still be to be built.
+            self._upload(name, body, self._file(resource) if self._apply else None)
+        elif not self._apply:
+            self._upload(name, body, None)
+        else:
+            body = {**body, _FROM: str(resource["sha256"])}
+            folder = self._step.execution.path(_DOWNLOADS)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix="pxeforge-image-") as file:
+                proxy = str(self._step.params.get("proxy") or "")
+                receive(str(url), str(resource["sha256"]), file, self._step.execution, proxy)
+                file.flush()
+                self._upload(name, body, Path(file.name))
+
+    def _upload(self, name: str, body: dict[str, Any], content: Path | None) -> None:
         made = self._do(f"upload image {name}", "POST", "image", "", {"name": name, **_image_defaults(body)})
         if made is None:
             return
@@ -261,19 +285,29 @@ class _Walk:
             self._step.execution.pause(1)
         raise StepFailed(f"image {name} did not become active: it is {image.get('status')}")
 
-    def _compare_image(self, name: str, there: Mapping[str, Any], file: str) -> None:
+    def _compare_image(self, name: str, there: Mapping[str, Any], resource: Mapping[str, Any]) -> None:
         if there.get("status") != "active":
             raise StepFailed(f"image {name} is {there.get('status')}, not active: delete it")
-        content = self._content(file)
-        digest = hashlib.new("sha512", content).hexdigest()
-        if there.get("os_hash_algo") == "sha512" and there.get("os_hash_value") != digest:
-            raise StepFailed(f"image {name} has another content than {file}: delete it, or name another one")
+        if resource.get("url") is not None:
+            if there.get(_FROM) != resource["sha256"]:
+                raise StepFailed(f"image {name} is not the one of {resource['url']}: delete it, or name another one")
+            return
+        digest = hashlib.sha512()
+        with self._file(resource).open("rb") as file:
+            for piece in iter(lambda: file.read(_PIECE_BYTES), b""):
+                digest.update(piece)
+        if there.get("os_hash_algo") == "sha512" and there.get("os_hash_value") != digest.hexdigest():
+            raise StepFailed(
+                f"image {name} has another content than {resource['file']}: delete it, or name another one"
+            )
 
-    def _content(self, file: str) -> bytes:
+    def _file(self, resource: Mapping[str, Any]) -> Path:
+        path = self._step.execution.path(str(resource["file"]))
         try:
-            return self._step.execution.path(file).read_bytes()
+            path.open("rb").close()
         except OSError as error:
-            raise StepFailed(f"{file} cannot be read: {error.strerror}") from None
+            raise StepFailed(f"{resource['file']} cannot be read: {error.strerror}") from None
+        return path
 
     # ------------------------------------------------------------------ volumes
 
@@ -380,17 +414,36 @@ class _Walk:
         if properties:
             raise StepFailed(f"no service knows the quota {', '.join(sorted(properties))}: correct it")
 
+    # ------------------------------------------------------------------ services that are no more
+
+    def _compute_service(self, resource: Mapping[str, Any]) -> None:
+        """With nova-compute nova takes the host out of its cell, aggregates and placement too; not while it has VMs."""
+        address = self._session.endpoint("compute", self._region) + "/os-services"
+        self._take_away(resource, address, "services", _SERVICE_IDS)
+
+    def _network_agent(self, resource: Mapping[str, Any]) -> None:
+        self._take_away(resource, self._session.endpoint(_NET, self._region) + "/v2.0/agents", "agents", {})
+
+    def _take_away(self, resource: Mapping[str, Any], address: str, key: str, headers: Mapping[str, str]) -> None:
+        host, binary = str(resource["name"]), str(resource["properties"]["binary"])
+        query = urllib.parse.urlencode({"host": host, "binary": binary})
+        _, answer = self._session.request("GET", f"{address}?{query}", headers=headers)
+        for row in answer[key]:
+            self._do_at(f"forget {binary} on {host}", "DELETE", f"{address}/{row['id']}", headers=headers)
+
     # ------------------------------------------------------------------ requests
 
     def _do(self, words: str, method: str, kind: str, path: str, body: Any = None) -> Any:
         return self._do_at(words, method, self._address(kind) + path, body)
 
-    def _do_at(self, words: str, method: str, address: str, body: Any = None) -> Any:
+    def _do_at(
+        self, words: str, method: str, address: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """Notes the change, and makes it where changes are applied; the answer, None where they are not."""
         self.todo.append(words)
         if not self._apply:
             return None
-        _, answer = self._session.request(method, address, body)
+        _, answer = self._session.request(method, address, body, headers=headers)
         return answer
 
     def _call(self, method: str, kind: str, path: str) -> Any:

@@ -200,7 +200,7 @@ class Cloud:
             "hosts": {
                 host: {
                     "keeper": system.keeper, "namespace": system.site.name, "address": str(system.site.address),
-                    "root": str(system.root),
+                    "root": str(system.root), "console": str(system.console),
                 }
                 for host, system in self.systems.items()
             } | {

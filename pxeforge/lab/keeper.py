@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from pxeforge.domain.mac import MacAddress
 from pxeforge.lab.dhcp_relay import relaying
+from pxeforge.lab.machine_firmware import MachineFirmware
 from pxeforge.lab.mirror import apt_mirrors
 from pxeforge.lab.newer_qemu import find_qemu
 from pxeforge.lab.rack import Branch, Rack, remove_stale
@@ -55,6 +56,7 @@ class Plan:
     installs: bool
     admin_port: int
     name: str
+    firmware: str = "bios"  # a MachineFirmware's value
     seed: Path | None = None  # a data directory with the images: made the first time, copied from then on
 
 
@@ -92,6 +94,7 @@ def keep(folder: Path, plan: Plan, cache: Path) -> None:
             "pid": os.getpid(), "namespace": rack.name, "address": str(rack.address), "data_dir": str(folder / "data"),
             "admin_url": url, "admin_user": "admin", "admin_password": server.admin_password,
             "beside": plan.beside, "behind_relay": plan.behind_relay, "images": list(plan.images),
+            "firmware": plan.firmware,
             "udebs": mode, "installer_args": kernel_args, "cache": str(cache),
             "hosts": [
                 {
@@ -268,6 +271,7 @@ def main() -> int:
     parser.add_argument("--behind-relay", action="store_true")
     parser.add_argument("--image", action="append", dest="images")
     parser.add_argument("--seed", type=Path)
+    parser.add_argument("--firmware", choices=[one.value for one in MachineFirmware], default="bios")
     parser.add_argument("--no-installs", action="store_false", dest="installs")
     parser.add_argument("--admin-port", type=int, default=8443)
     parser.add_argument("--name", default="pxeforge-lab")
@@ -276,7 +280,7 @@ def main() -> int:
         plan = Plan(
             hosts=options.hosts, beside=options.beside, behind_relay=options.behind_relay, installs=options.installs,
             images=tuple(options.images or (IMAGE,)), admin_port=options.admin_port, name=options.name,
-            seed=options.seed,
+            seed=options.seed, firmware=options.firmware,
         )  # fmt: skip
         keep(options.dir.resolve(), plan, options.cache.resolve())
     except Exception as problem:

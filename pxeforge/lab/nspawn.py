@@ -151,6 +151,8 @@ class System:
         if (self.root / "etc/hostname").exists() and (self.root / "etc/hostname").read_text() == f"{self.name}\n":
             return
         make_its_own(self.root, self.name, str(self.site.address))
+        # It shares this computer's clock, which no chronyd in it may set.
+        (self.root / "etc/default/chrony").write_text('DAEMON_OPTS="-F 1 -x"\n')
 
     def _wait_up(self) -> None:
         deadline = time.monotonic() + _BOOT_S

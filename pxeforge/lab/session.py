@@ -22,6 +22,7 @@ from pxeforge.app.settings import load_settings
 from pxeforge.domain.firmware import Firmware
 from pxeforge.domain.mac import MacAddress
 from pxeforge.lab.keeper import IMAGE, SERVE_PID, STATUS
+from pxeforge.lab.machine_firmware import MachineFirmware
 from pxeforge.lab.newer_qemu import find_qemu
 from pxeforge.lab.qemu import Machine, make_disk, processor_of
 from pxeforge.lab.rack import Namespace, Rack
@@ -56,13 +57,13 @@ class Lab:
     def up(
         cls, folder: Path, *, cache: Path, hosts: int = 1, beside: str = "none", admin_port: int = 8443,
         name: str = "pxeforge-lab", behind_relay: bool = False, images: Sequence[str] = (IMAGE,), installs: bool = True,
-        seed: Path | None = None,
+        seed: Path | None = None, firmware: MachineFirmware = MachineFirmware.BIOS,
     ) -> Lab:  # fmt: skip
         """Starts a keeper in the background and waits until all is up; raises LabProblem with the keeper's words.
 
         `behind_relay`: the machines are in a network behind a router. `installs` False: kernels will start, but
         nothing is installed, so that the mirror need not be complete. `seed`: where labs that come after one another
-        share their images.
+        share their images. `firmware`: of machines of which nothing else is said.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / STATUS).exists():
@@ -71,6 +72,7 @@ class Lab:
         command = [
             sys.executable, "-m", "pxeforge.lab.keeper", "--dir", str(folder), "--cache", str(cache),
             "--hosts", str(hosts), "--beside", beside, "--admin-port", str(admin_port), "--name", name,
+            "--firmware", firmware.value,
             *(word for image in images for word in ("--image", image)),
             *(("--behind-relay",) if behind_relay else ()), *(() if installs else ("--no-installs",)),
             *(("--seed", str(seed)) if seed is not None else ()),
@@ -152,10 +154,16 @@ class Lab:
         return rack
 
     def machine(
-        self, number: int, *, fresh_disk: bool = False, disk_gb: int = 8, firmware: Firmware = Firmware.BIOS,
+        self, number: int, *, fresh_disk: bool = False, disk_gb: int = 8, firmware: Firmware | None = None,
         secure_boot: bool = False,
     ) -> Machine:  # fmt: skip
-        """Machine `number` with its MAC and its own stable UUID and serial; `fresh_disk` gives it an empty disk."""
+        """Machine `number` with its MAC and its own stable UUID and serial; `fresh_disk` gives it an empty disk.
+
+        Without `firmware` it has the lab's.
+        """
+        if firmware is None:
+            of_lab = MachineFirmware(self.facts.get("firmware", "bios"))
+            firmware, secure_boot = of_lab.firmware, secure_boot or of_lab.secure_boot
         entry = next(host for host in self.facts["hosts"] if host["number"] == number)
         disk = Path(entry["disk"])
         if fresh_disk or not disk.exists():

@@ -17,6 +17,8 @@ _LISTS = {
     "/compute/flavors": ("flavors", "flavor"),
     "/compute/os-keypairs": ("keypairs", "keypair"),
     "/compute/os-aggregates": ("aggregates", "aggregate"),
+    "/compute/os-services": ("services", "service"),
+    "/network/v2.0/agents": ("agents", "agent"),
     "/network/v2.0/networks": ("networks", "network"),
     "/network/v2.0/subnets": ("subnets", "subnet"),
     "/network/v2.0/routers": ("routers", "router"),
@@ -105,7 +107,7 @@ class FakeCloud(FakeKeystone):
         if method == "GET":
             if self.garbage is not None:
                 return 200, self.garbage
-            wanted = {key: value for key, value in query.items() if key in ("name", "device_id")}
+            wanted = {key: value for key, value in query.items() if key in ("name", "device_id", "host", "binary")}
             rows = [row for row in self.things[base].values() if all(row.get(k) == v for k, v in wanted.items())]
             return 200, {plural: [{"keypair": row} if singular == "keypair" else row for row in rows]}
         given = body if base.startswith("/image") else body[singular]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -131,6 +134,58 @@ def test_an_image_goes_up_whole_and_another_content_is_noticed(tmp_path: Path, c
     assert "image tiny has another content than" in result["message"]
 
 
+@pytest.fixture
+def shop() -> Iterator[str]:
+    """The address of a server that has large.img, and is a proxy too."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(CONTENT)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+CONTENT = b"\xfflarge" * 400_000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_image_comes_from_an_address_once_and_is_what_was_asked_for(
+    tmp_path: Path, cloud: tuple[FakeCloud, str], shop: str
+) -> None:
+    fake, url = cloud
+    image = {"kind": "image", "name": "debian", "url": f"{shop}/large.img", "sha256": DIGEST}
+    wrong = {**image, "sha256": "0" * 64}
+    assert "gives 2400000 bytes with sha256" in do(tmp_path, "openstack", params(url, wrong))["message"]
+    assert fake.things["/image/v2/images"] == {}
+    assert do(tmp_path, "openstack", params(url, image), check_only=True)["status"] == "changed"
+    result = do(tmp_path, "openstack", params(url, image))
+    assert result["status"] == "changed", result
+    (row,) = fake.things["/image/v2/images"].values()
+    assert (row["status"], row["os_hash_value"]) == ("active", hashlib.sha512(CONTENT).hexdigest())
+    fake.writes.clear()
+    assert do(tmp_path, "openstack", params(url, image))["status"] == "ok"
+    assert fake.writes == []
+    assert f"is not the one of {shop}/large.img" in do(tmp_path, "openstack", params(url, wrong))["message"]
+    assert not list(tmp_path.rglob("pxeforge-image-*"))
+
+
+def test_an_image_comes_by_the_proxy_that_was_named(tmp_path: Path, cloud: tuple[FakeCloud, str], shop: str) -> None:
+    image = {"kind": "image", "name": "debian", "url": "http://nowhere.invalid/large.img", "sha256": DIGEST}
+    assert "cannot be fetched" in do(tmp_path, "openstack", params(cloud[1], image))["message"]
+    by_proxy = {**params(cloud[1], image), "proxy": shop}
+    assert do(tmp_path, "openstack", by_proxy)["status"] == "changed"
+
+
 def test_what_is_to_be_absent_goes_and_stays_away(tmp_path: Path, cloud: tuple[FakeCloud, str]) -> None:
     fake, url = cloud
     do(tmp_path, "openstack", params(url, *WHOLE))
@@ -145,6 +200,25 @@ def test_what_is_to_be_absent_goes_and_stays_away(tmp_path: Path, cloud: tuple[F
     assert do(tmp_path, "openstack", params(url, *gone[1:]))["status"] in ("ok", "changed")
     assert fake.things["/compute/os-keypairs"] == {}
     assert fake.things["/network/v2.0/security-group-rules"] == {}
+
+
+def test_services_of_a_host_that_goes_are_forgotten_and_no_others(tmp_path: Path, cloud: tuple[FakeCloud, str]) -> None:
+    fake, url = cloud
+    for path, binary in (("/compute/os-services", "nova-compute"), ("/network/v2.0/agents", "neutron-l3-agent")):
+        for host in ("n1", "n2"):
+            fake.things[path][f"{host}-{binary}"] = {"id": f"{host}-{binary}", "host": host, "binary": binary}
+        fake.things[path]["other"] = {"id": "other", "host": "n2", "binary": "another"}
+    gone = [
+        {"kind": "compute_service", "name": "n2", "properties": {"binary": "nova-compute"}, "state": "absent"},
+        {"kind": "network_agent", "name": "n2", "properties": {"binary": "neutron-l3-agent"}, "state": "absent"},
+    ]
+    assert do(tmp_path, "openstack", params(url, *gone), check_only=True)["status"] == "changed"
+    assert fake.writes == []
+    result = do(tmp_path, "openstack", params(url, *gone))
+    assert result["message"] == "forget nova-compute on n2; forget neutron-l3-agent on n2"
+    assert sorted(fake.things["/compute/os-services"]) == ["n1-nova-compute", "other"]
+    assert sorted(fake.things["/network/v2.0/agents"]) == ["n1-neutron-l3-agent", "other"]
+    assert do(tmp_path, "openstack", params(url, *gone))["status"] == "ok"
 
 
 VOLUMES = "/volume/volumes"
@@ -224,10 +298,13 @@ def test_an_answer_that_is_no_list_fails_with_a_sentence(
         ({"kind": "flavor", "name": "small"}, "needs the properties ram, vcpus, disk"),
         ({"kind": "network"}, "give it"),
         ({"kind": "router_interface", "name": "x", "properties": {"router": "r", "subnet": "s"}}, "has no name"),
-        ({"kind": "image", "name": "tiny"}, "an image needs `file`"),
+        ({"kind": "image", "name": "tiny"}, "an image needs `file` or `url`"),
+        ({"kind": "image", "name": "tiny", "url": "http://a/b"}, "needs the `sha256`"),
         ({"kind": "network", "name": "n", "file": "/x"}, "nothing else has one"),
         ({"kind": "quota", "properties": {"project": "p"}, "state": "absent"}, "cannot be absent"),
         ({"kind": "volume", "name": "v"}, "needs the properties size"),
+        ({"kind": "compute_service", "name": "n1", "properties": {"binary": "nova-compute"}}, "can be absent only"),
+        ({"kind": "network_agent", "name": "n1", "state": "absent"}, "with the property binary"),
         ({"kind": "planet", "name": "x"}, "Input should be"),
     ],
 )

@@ -61,6 +61,8 @@ class FakeVolumeCloud:
         words = words[1:] if words[0] == "p" else words
         if words[0] == "os-services":
             return 200, {"services": self.services}
+        if words[0] == "os-hypervisors":
+            return 200, {"hypervisors": []}
         if words[0] == "messages":
             return 200, {"messages": [{"user_message": "no room is left"}]}
         rows = self.things[words[0]]
@@ -82,8 +84,11 @@ class FakeVolumeCloud:
     ) -> tuple[int, Any]:
         if method == "POST":
             return 202, {kind[:-1]: self._make(kind, body[kind[:-1]])}
-        name = query.get("name", "").strip("^$")
-        return 200, {kind: [row for row in rows.values() if not name or row["name"] == name]}
+        name, host = query.get("name", "").strip("^$"), query.get("host")
+        found = [row for row in rows.values() if name in ("", row["name"]) and host in (None, row.get("host"))]
+        if "marker" in query:
+            found = found[[row["id"] for row in found].index(query["marker"]) + 1 :]
+        return 200, {kind: found[: int(query.get("limit", 1000))]}
 
     def _make(self, kind: str, given: dict[str, Any]) -> dict[str, Any]:
         identity = f"{kind[:-1]}-{next(self.made)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,6 +171,56 @@ def test_a_clock_that_is_off_is_told(clock: Any, ahead_s: float, code: int) -> N
 
 def test_a_server_that_is_away_tells_no_time() -> None:
     assert check("base/checks/clock.py", {"url": "http://127.0.0.1:9", "most_s": 0.5})[0] == 1
+
+
+@pytest.fixture
+def gated(tmp_path: Path, clock: Any) -> tuple[dict[str, Any], Path]:
+    """What the gates of a host of one are given, and programs that say what such a host says."""
+    own = dict(line.strip().split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    held = json.dumps([{"addr_info": [{"local": "192.0.2.1"}]}])
+    (tmp_path / "ip").write_text(f"#!/bin/sh\ncase \"$*\" in *route*) echo '[]';; *) echo '{held}';; esac\n")
+    (tmp_path / "ip").chmod(0o755)
+    given = {
+        "distribution": own.get("VERSION_CODENAME", "").strip('"'), "own_name": "192.0.2.1", "own_address": "192.0.2.1",
+        "names": ["192.0.2.1"], "max_clock_offset_ms": 500, "server_url": clock.url, "max_server_offset_s": 2,
+    }  # fmt: skip
+    return given, tmp_path
+
+
+TRACKING = "{source},192.0.2.9,3,1.0,{offset},0.0,0.0,0.0,0.0,0.0,0.0,0.0,64.0,Normal"
+
+
+@pytest.mark.parametrize("source", ["00000000", "7F7F0101", "C0000209"], ids=["no source", "own clock", "a source"])
+def test_a_gate_stops_a_host_whose_clock_is_not_the_servers_whatever_it_follows(
+    gated: tuple[dict[str, Any], Path], clock: Any, source: str
+) -> None:
+    given, programs = gated
+    says(programs, "chronyc", TRACKING.format(source=source, offset="0.000001"))
+    assert check("cloud/checks/gates.py", given, programs) == (0, "release, names, routes and clock are right")
+    for ahead_s, way in ((3600.0, "behind"), (-3600.0, "ahead of")):
+        clock.ahead_s = ahead_s
+        code, words = check("cloud/checks/gates.py", given, programs)
+        assert code == 1
+        assert re.match(rf"the clock is (3599|360[01]) s {way} the server's: set it", words), words
+
+
+def test_a_gate_stops_a_host_that_is_off_its_source_or_cannot_ask_the_server(
+    gated: tuple[dict[str, Any], Path],
+) -> None:
+    given, programs = gated
+    says(programs, "chronyc", TRACKING.format(source="C0000209", offset="-0.9"))
+    assert check("cloud/checks/gates.py", given, programs) == (1, "the clock is 900 ms off (at most 500 ms)")
+    says(programs, "chronyc", TRACKING.format(source="00000000", offset="0.0"))
+    code, words = check("cloud/checks/gates.py", {**given, "server_url": "http://127.0.0.1:9"}, programs)
+    assert (code, "http://127.0.0.1:9 does not tell its time" in words) == (1, True)
+
+
+def test_time_servers_without_a_source_agree_among_themselves(roles: dict[str, Role]) -> None:
+    plan = plan_of(roles, {"a": ("time-server",), "b": ("time-server",), "c": ("time-client",)})
+    first = params(plan, "base.time@a", "config")["content"]
+    assert "server 10.1.0.2 iburst\n" in first
+    assert "server 10.1.0.1 iburst\n" not in first
+    assert "server 10.0.0.1 iburst\n" in first
 
 
 SOURCES = "^,{state},10.1.0.1,3,6,377,12,-0.000012,-0.000015,0.000041"

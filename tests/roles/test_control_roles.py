@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import io
 import ipaddress
+import json
+import os
 import shutil
 import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +22,7 @@ import pytest
 import yaml
 
 from pxeforge.engine.layout import Layout, Network, Vip
-from pxeforge.engine.plan import Plan, PlanHost, PlanServer, compile_plan
+from pxeforge.engine.plan import Plan, PlanHost, PlanProblem, PlanServer, compile_plan
 from pxeforge.engine.planned_task import PlannedTask
 from pxeforge.engine.release import Release
 from pxeforge.engine.roles import Role
@@ -244,6 +247,28 @@ def test_rules_of_policy_are_written_as_they_are_given(roles: dict[str, Role], r
     assert yaml.safe_load(content(plan_of(roles, releases, 1), "keystone.configure@c1", "policy")) == {}
 
 
+def test_projects_users_and_grants_of_the_operators_come_with_generated_passwords(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    plan = plan_of(
+        roles, releases, 1,
+        keystone_projects=[{"name": "shop"}],
+        keystone_users=[{"name": "ann", "secret": "keystone_ann"}, {"name": "old", "password": "as it was"}],
+        keystone_grants=[{"user": "ann", "project": "shop", "role": "auditor"}],
+    )  # fmt: skip
+    params = params_of(plan, "keystone.projects@c1", "yours")
+    assert [project["name"] for project in params["projects"]] == ["shop"]
+    assert params["roles"] == ["member", "auditor"]
+    assert [user["password"] for user in params["users"]] == ["@@secret:keystone_ann@@", "as it was"]
+    assert not any("secret" in user for user in params["users"])
+    assert "keystone_ann" in task_of(plan, "keystone.projects@c1").secrets
+    assert params["grants"][0]["role"] == "auditor"
+    nobody = params_of(plan_of(roles, releases, 1), "keystone.projects@c1", "yours")
+    assert (nobody["users"], nobody["roles"]) == ([], ["member"])
+    with pytest.raises(PlanProblem, match="either a password or a secret"):
+        plan_of(roles, releases, 1, keystone_users=[{"name": "a", "secret": "a", "password": "12345678"}])
+
+
 # ------------------------------------------------------------------ tools and checks
 
 
@@ -287,6 +312,68 @@ def test_the_last_migrations_are_those_that_nothing_follows(monkeypatch: pytest.
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert tool.heads([tmp_path]) == {"c", "d"}
+
+
+UNITS = """\
+case "$*" in *--property=*) shift 3;; esac
+for name in "$@"; do
+  cat "$FOLDER/$name" || printf 'Id=%s\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n' "$name"
+  echo
+done
+"""
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A systemctl that shows the units it was told of."""
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{UNITS}")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+
+    def told(name: str, active: str = "active", at_boot: str = "enabled") -> None:
+        states = {"Id": name, "LoadState": "loaded", "ActiveState": active, "UnitFileState": at_boot}
+        (tmp_path / name).write_text("".join(f"{key}={value}\n" for key, value in states.items()))
+
+    return told
+
+
+def test_a_unit_that_does_not_run_or_will_not_or_should_not_is_named(
+    monkeypatch: pytest.MonkeyPatch, systemd: Callable[..., None]
+) -> None:
+    check = loaded(TOP / "roles/cloud/checks/units.py", monkeypatch)
+    systemd("glance-api")
+    systemd("nova-api", at_boot="generated")
+    systemd("apache2", active="failed")
+    systemd("keystone", at_boot="disabled")
+    systemd("nova-serialproxy", active="inactive")
+    systemd("mariadb.socket", active="inactive", at_boot="disabled")
+    systemd("neutron-api")
+    assert list(check.problems(["glance-api", "nova-api"], ["mariadb.socket", "gone"])) == []
+    assert list(check.problems(["apache2", "keystone", "gone"], ["nova-serialproxy", "neutron-api"])) == [
+        "apache2 is failed",
+        "keystone will not start at boot (disabled)",
+        "gone is not-found",
+        "nova-serialproxy will start at boot, and nobody wants it",
+        "neutron-api runs, and nobody wants it",
+    ]
+    assert check.states([]) == {}
+
+
+def test_of_novas_consoles_the_wanted_one_runs_and_the_other_does_not(
+    monkeypatch: pytest.MonkeyPatch, systemd: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = loaded(TOP / "roles/cloud/checks/units.py", monkeypatch)
+    systemd("nova-novncproxy")
+    for console, words in (
+        ("novnc", "1 units run, 1 do not, as wanted"),
+        ("spice", "nova-spicehtml5proxy is not-found; nova-novncproxy runs, and nobody wants it"),
+        ("", "1 units run, 0 do not, as wanted"),
+    ):
+        given = {"on": "nova-novncproxy ", "off": "", "console": console}
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(given)))
+        assert check.main() == (1 if console == "spice" else 0)
+        assert capsys.readouterr().out == f"{words}\n"
 
 
 class _Memcached(socketserver.StreamRequestHandler):

@@ -6,6 +6,7 @@ import configparser
 import os
 import subprocess
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ def plan_of(
     file = name if isinstance(name, Path) else TOP / f"blueprints/{name}.yaml"
     blueprint = load_blueprint(file, roles)
     given = assign(blueprint, [InventoryHost(host_id=host, name=host) for host in hosts])
+    ranges = [network.cidr for network in blueprint.networks if network.cidr] or [ip_network("10.0.0.0/24")]
     placed = []
     for number, host in enumerate(hosts, 1):
+        own = [str(cidr[number]) for cidr in ranges]
         nics = [
-            {"name": f"eth{nic}", "mac": f"02:00:00:00:0{nic}:0{number}", "addresses": addresses}
-            for nic, addresses in enumerate([[f"10.0.0.{number}/24"], [f"10.0.1.{number}/24"], []])
+            {"name": f"eth{nic}", "mac": f"02:00:00:00:0{nic}:0{number}", "addresses": [*addresses]}
+            for nic, addresses in enumerate([*([f"{address}/24"] for address in own), *([[]] * (4 - len(own)))])
         ]
         facts: dict[str, Any] = {"os": {"id": "debian", "version": version}, "nics": nics, "cpu": {"flags": ["vmx"]}}
         facts["disks"] = [{"name": "vdb", "serial": f"D{number}", "size_bytes": 20 * 10**9, "system": False}]
@@ -45,7 +48,7 @@ def plan_of(
                 host_id=host,
                 name=host,
                 roles=one.roles,
-                addresses=(f"10.0.0.{number}", f"10.0.1.{number}"),
+                addresses=tuple(own),
                 facts=facts,
                 variables=dict(one.variables),
             )
@@ -72,6 +75,7 @@ def config(plan: Plan, task_id: str, name: str = "config") -> configparser.RawCo
     return parser
 
 
+SERVICES = ["database", "queue", "keystone", "glance", "nova-api", "horizon", "neutron", "network", "compute1"]
 GRE = ["controller", "network", "compute1", "compute2", "block1"]
 
 
@@ -83,9 +87,44 @@ def test_the_shipped_blueprints_make_plans_on_both_releases(
             ("all-in-one", ["one"]),
             ("two-nodes", ["control", "compute1"]),
             ("three-nodes-gre", GRE),
+            ("service-per-host", SERVICES),
         ):
             plan = plan_of(roles, releases, name, hosts, version)
             assert {task.host_name for task in plan.tasks} >= set(hosts)
+
+
+def test_each_service_has_a_host_of_its_own_and_finds_the_others_there(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    plan = plan_of(roles, releases, "service-per-host", SERVICES)
+    where = {role: {task.host_name for task in plan.tasks if task.role == role} for role in roles}
+    for role, host in (
+        *(("mariadb", "database"), ("rabbitmq", "queue"), ("keystone", "keystone"), ("glance", "glance")),
+        *(("nova-controller", "nova-api"), ("horizon", "horizon"), ("neutron-server", "neutron")),
+        *(("neutron-l3", "network"), ("nova-compute", "compute1")),
+    ):
+        assert where[role] == {host}
+    config = str(step(plan, "nova.configure@compute1", "config")["content"])
+    assert "@10.0.0.2:5672" in config  # the queue
+    assert "http://10.0.0.3:5000" in config
+    database = str(step(plan, "keystone.configure@keystone", "config")["content"])
+    assert "@10.0.0.1/keystone" in database
+
+
+def test_three_controllers_work_alone_and_take_compute_and_network_hosts_that_come(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    controllers = ["c1", "c2", "c3"]
+    alone = plan_of(roles, releases, "ha", controllers)
+    where = {role: sorted({task.host_name for task in alone.tasks if task.role == role}) for role in roles}
+    assert where["neutron-dhcp"] == where["mariadb"] == controllers
+    assert where["guest-image"] == where["cloud-contents"] == ["c1"]
+    assert where["nova-compute"] == where["neutron-l3"] == []
+    more = plan_of(roles, releases, "ha", [*controllers, "compute1", "compute2", "network1"])
+    where = {role: sorted({task.host_name for task in more.tasks if task.role == role}) for role in roles}
+    assert (where["nova-compute"], where["neutron-l3"]) == (["compute1", "compute2"], ["network1"])
+    assert contents(alone)[0]["properties"] == {"shared": True, "type": "flat", "physical_network": "provider"}
+    assert contents(more)[0]["properties"]["external"] is True  # as routers lead there
 
 
 def test_tunnels_go_over_the_tunnel_network_and_the_bridge_is_where_the_nic_is(
@@ -322,3 +361,82 @@ def test_the_scripts_of_all_checks_compile() -> None:
     assert len(found) > 6
     for path in found:
         compile(path.read_text(), str(path), "exec")
+
+
+# ------------------------------------------------------------------ what the cloud holds
+
+
+def contents(plan: Plan) -> list[dict[str, Any]]:
+    [made] = [task.steps for task in plan.tasks if task.id.startswith("cloud-contents.make@")]
+    return list(made[0]["params"]["resources"])
+
+
+def test_networks_of_the_cloud_follow_from_addresses_alone(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    """A blueprint that extends a shipped one names its range, and copies no list."""
+    hosts = ["control", "compute1"]
+    found = contents(plan_of(roles, releases, "two-nodes", hosts, provider_cidr="203.0.113.0/24", provider_pools=[]))
+    network, subnet, *flavors = found
+    assert network["properties"] == {"shared": True, "type": "flat", "physical_network": "provider"}
+    assert (network["name"], subnet["name"]) == ("flat", "flat")
+    assert subnet["properties"] == {
+        "network": "flat", "cidr": "203.0.113.0/24", "gateway": "192.168.56.2", "dns": ["192.168.56.2"],
+    }  # fmt: skip
+    assert {row["kind"] for row in flavors} == {"flavor"}
+
+
+def test_a_network_outside_is_for_routers_and_a_first_network_is_behind_one(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    external, outside, inside, subnet, router, port, *_ = contents(plan_of(roles, releases, "three-nodes-gre", GRE))
+    assert external["properties"] == {"external": True, "type": "flat", "physical_network": "provider"}
+    assert outside["properties"] == {
+        "network": "external", "cidr": "192.168.234.0/24", "gateway": "192.168.234.1", "dhcp": False,
+        "pools": ["192.168.234.230-192.168.234.239"],
+    }  # fmt: skip
+    assert (inside["name"], subnet["properties"]["cidr"]) == ("demo-net", "10.10.1.0/24")
+    assert router["properties"] == {"external_network": "external"}
+    assert port["properties"] == {"router": "demo-router", "subnet": "demo-net"}
+
+
+def test_without_a_range_no_network_is_made_and_routers_turn_one_of_vms_to_the_outside(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    without = plan_of(roles, releases, "three-nodes-gre", GRE, provider_cidr="", project_cidr="")
+    assert {row["kind"] for row in contents(without)} == {"flavor"}
+    alone = plan_of(roles, releases, "three-nodes-gre", GRE, provider_cidr="")
+    assert next(row for row in contents(alone) if row["kind"] == "router")["properties"] == {}
+    both = plan_of(roles, releases, "three-nodes-gre", GRE, provider_for_vms=True)
+    assert {"shared": True, "external": True}.items() <= contents(both)[0]["properties"].items()
+    own = [{"kind": "network", "name": "mine"}]
+    listed = contents(plan_of(roles, releases, "three-nodes-gre", GRE, cloud_networks=own))
+    assert [row["name"] for row in listed if row["kind"] != "flavor"] == ["mine"]
+
+
+def test_a_nic_with_the_hosts_address_is_refused_for_the_network_outside_before_anything_runs(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    with pytest.raises(PlanProblem, match=r"eth0 has the address 10.0.0.1/24: in the bridge the host would be cut off"):
+        plan_of(roles, releases, "all-in-one", ["one"], neutron_provider_nic="eth0")
+    with pytest.raises(PlanProblem, match=r"host one: it has no nic eth9, but eth0 .*\(neutron_provider_nic\)"):
+        plan_of(roles, releases, "all-in-one", ["one"], neutron_provider_nic="eth9")
+    assert plan_of(roles, releases, "all-in-one", ["one"], neutron_provider_nic="eth2").tasks
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("neutron_tenant_type", "vxlam", "one of vxlan, gre, vlan"),
+        ("nova_console", "vnc", "one of novnc, spice"),
+        ("nova_virt_type", "xen", "one of kvm, qemu"),
+        ("neutron_datapath", "kernel", "one of system, netdev"),
+        ("neutron_vlan_range", "771-789", "text that fits"),
+        ("neutron_mtu", 20, "a number from 576 to 65535"),
+    ],
+)
+def test_a_value_that_services_do_not_know_is_refused_with_those_that_they_do(
+    roles: dict[str, Role], releases: dict[str, Release], name: str, value: object, allowed: str
+) -> None:
+    with pytest.raises(PlanProblem, match=f"variable {name} on one: it must be {allowed}"):
+        plan_of(roles, releases, "all-in-one", ["one"], **{name: value})

@@ -71,3 +71,24 @@ def test_a_shipped_blueprint_makes_a_plan(name: str, release: str) -> None:
     plan = planned(name, RELEASES[release])
     assert {task.kind for task in plan.tasks} == {"deploy", "verify"}
     assert len(plan.graph().order) == len(plan.tasks)
+
+
+@pytest.mark.parametrize("release", sorted(RELEASES))
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_the_units_that_are_looked_at_are_those_that_the_roles_start_and_stop(name: str, release: str) -> None:
+    """A-56: a pack that forgets one, or names one that its role leaves alone, is found here."""
+    plan = planned(name, RELEASES[release])
+    for check in (task for task in plan.tasks if f"{task.role}.{task.name}" == "cloud.units"):
+        given = check.steps[0]["params"]["input"]
+        units: dict[bool, set[str]] = {True: set(), False: set()}
+        for task in (task for task in plan.tasks if task.host_name == check.host_name and task.kind == "deploy"):
+            for step in (step for step in task.steps if step["type"] == "unit"):
+                if step["params"].get("running") == step["params"].get("enabled"):
+                    units[step["params"]["running"]].add(step["params"]["name"])
+        own = {unit for unit in units[True] | units[False] if unit.startswith("pxeforge-")}
+        left = own | {"libvirtd", "iscsid.socket"}  # libvirtd ends when nobody needs it, and a socket starts it again
+        on, off = set(given["on"].split()), set(given["off"].split())
+        if given["console"]:
+            assert given["console"] == "novnc"
+            off.add("nova-spicehtml5proxy")
+        assert (on, off) == (units[True] - left, units[False] - left)

@@ -1,10 +1,14 @@
 """Gates of a host before services come on it: release, names, routes, clock. Input as JSON on standard input."""
 
+import email.utils
+import http.client
 import ipaddress
 import json
 import socket
 import subprocess
 import sys
+import time
+import urllib.parse
 from pathlib import Path
 
 
@@ -47,7 +51,7 @@ def route_problem():
 
 
 def clock_problem(max_offset_ms):
-    """Tokens and heartbeats of services die of wrong clocks; without any source there is nothing to compare with."""
+    """Tokens and heartbeats of services die of wrong clocks; without any source there is nothing to compare here."""
     ran = subprocess.run(["chronyc", "-n", "-c", "tracking"], capture_output=True, text=True, check=False)
     fields = ran.stdout.strip().split(",")
     if ran.returncode != 0 or len(fields) < 5:
@@ -58,6 +62,26 @@ def clock_problem(max_offset_ms):
     return "" if offset_ms <= max_offset_ms else f"the clock is {offset_ms:.0f} ms off (at most {max_offset_ms} ms)"
 
 
+def server_clock_problem(url, most_s):
+    """Also where chrony has no source, or one that is as wrong; the server tells whole seconds (HTTP's Date)."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=5)
+    try:
+        began = time.time()
+        connection.request("HEAD", "/")
+        told = email.utils.parsedate_to_datetime(connection.getresponse().getheader("Date", "")).timestamp()
+        took = time.time() - began
+    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
+        return f"{url} does not tell its time: {error}"
+    finally:
+        connection.close()
+    ahead_s = began + took / 2 - (told + 0.5)
+    if abs(ahead_s) <= most_s + 0.5 + took / 2:
+        return ""
+    way = "ahead of" if ahead_s > 0 else "behind"
+    return f"the clock is {abs(ahead_s):.0f} s {way} the server's: set it, or give ntp_servers that this host reaches"
+
+
 def main():
     wanted = json.load(sys.stdin)
     problem = (
@@ -65,6 +89,7 @@ def main():
         or name_problem(wanted["own_name"], wanted["own_address"], wanted["names"])
         or route_problem()
         or clock_problem(wanted["max_clock_offset_ms"])
+        or server_clock_problem(wanted["server_url"], wanted["max_server_offset_s"])
     )
     print(problem or "release, names, routes and clock are right")
     return 1 if problem else 0

@@ -23,5 +23,11 @@ def told(pairs):
 if wanted - alive:
     sys.exit(f"neutron does not hear: {told(wanted - alive)}")
 if (alive | dead) - wanted:
-    sys.exit(f"agents that are not in the plan: {told((alive | dead) - wanted)}: delete or add them")
+    strangers = (alive | dead) - wanted
+    identities = sorted(agent["id"] for agent in agents if (agent["agent_type"], agent["host"]) in strangers)
+    sys.exit(
+        f"agents that are not in the plan: {told(strangers)}: from a host that is on `pxeforge deploy "
+        "--remove-unassigned` takes them, of one that is gone `openstack network agent delete "
+        f"{' '.join(identities)}`"
+    )
 print(f"{len(alive)} agents are alive")

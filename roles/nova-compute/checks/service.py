@@ -9,7 +9,8 @@ from openstack_session import Refused, Session
 given = json.load(sys.stdin)
 try:
     session = Session(given["auth"], given["region"])
-    services = session.get("compute", "/os-services?binary=nova-compute")["services"]
+    version = {"X-OpenStack-Nova-API-Version": "2.53"}  # with it services have identities that are good in all cells
+    services = session.get("compute", "/os-services?binary=nova-compute", version)["services"]
     hypervisors = session.get("compute", "/os-hypervisors/detail")["hypervisors"]
 except Refused as refused:
     sys.exit(str(refused))
@@ -19,9 +20,13 @@ if not own:
     sys.exit(f"nova lists no compute service of {given['host']}: {len(services)} others")
 if own[0]["state"] != "up":
     sys.exit(f"nova does not hear {given['host']} (state {own[0]['state']}): are RabbitMQ and the clocks well?")
-strangers = sorted({item["host"] for item in services} - set(given["expected"]))
+strangers = {item["host"]: item["id"] for item in services if item["host"] not in given["expected"]}
 if strangers:
-    sys.exit(f"compute services of hosts that are not in the plan: {', '.join(strangers)}: delete or add them")
+    sys.exit(
+        f"compute services of hosts that are not in the plan: {', '.join(sorted(strangers))}: from a host that is on "
+        "`pxeforge deploy --remove-unassigned` takes it, of one that is gone `openstack --os-compute-api-version 2.53 "
+        f"compute service delete {' '.join(strangers[host] for host in sorted(strangers))}`"
+    )
 at = [item["host_ip"] for item in hypervisors if item["service"]["host"] == given["host"]]
 if at != [given["address"]]:
     sys.exit(f"nova has {given['host']} at {', '.join(at) or 'no address'}, not at {given['address']}: set its my_ip")
