@@ -10,8 +10,10 @@ from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.domain.installer import Installer
 from pxeforge.services import profiles
+from pxeforge.services.acting import ON_THE_COMPUTER, acting_as
 from pxeforge.services.answer_templates import default_template
 from pxeforge.services.archive_signature import DEBIAN_KEYRING
+from pxeforge.services.context import Context
 from pxeforge.services.debian_package_import import import_debian
 from pxeforge.services.discovery_entry import DISCOVERY_IMAGE
 from pxeforge.services.discovery_image import build_discovery
@@ -73,21 +75,27 @@ def import_image(settings: Settings, wish: Wish, *, progress: Tell) -> tuple[Imp
     """
     ctx = open_context(settings, upgrade=True)
     imported = _import(settings, wish, progress)
+    with acting_as(ON_THE_COMPUTER) as actor:
+        return imported, _written_down(ctx, imported, who=actor.who)
+
+
+def _written_down(ctx: Context, imported: ImportedImage, *, who: str) -> str | None:
+    """The event and the profile of an image that is there now; returns the profile's name."""
     if imported.fresh:
         said = "unverified" if imported.verified is Verified.UNVERIFIED else f"verified by its {imported.verified}"
         with ctx.database.write() as session:
             record(
-                session, ctx, source="operator", kind="image_imported", who="import",
+                session, ctx, source="operator", kind="image_imported", who=who,
                 message=f"image {imported.name} {imported.version} imported, {said}",
             )  # fmt: skip
     template = default_template(ctx, imported)
     if template is None:
-        return imported, None
+        return None
     # Ubuntu's trees with Debian's installer take their packages from a mirror of Ubuntu.
     is_other = imported.installer is Installer.DEBIAN and imported.distribution == "ubuntu"
     own = {"mirror_directory": "/mirror/ubuntu"} if is_other else {}
-    profiles.ensure(ctx, imported.name, image=imported.name, template=template, parameters=own, who="import")
-    return imported, imported.name
+    profiles.ensure(ctx, imported.name, image=imported.name, template=template, parameters=own, who=who)
+    return imported.name
 
 
 def _import(settings: Settings, wish: Wish, progress: Tell) -> ImportedImage:

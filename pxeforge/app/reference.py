@@ -1,4 +1,4 @@
-"""Reference pages made from the code: answers, API, lifecycle, metrics, parameters, settings.
+"""Reference pages made from the code: answers, API, lifecycle, metrics, parameters, roles, settings, step types.
 
 A test holds the committed pages to it. `python -m pxeforge.app.reference docs/reference` writes them; the page of the
 commands is made by pxeforge/cli/reference.py.
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pxeforge.app.api_reference import api_page
 from pxeforge.app.logs import FIELDS
+from pxeforge.app.roles_reference import roles_page
 from pxeforge.app.settings import DEFAULT_CONFIG, MirrorSettings, Settings, SubnetSettings
 from pxeforge.app.steps_reference import steps_page
 from pxeforge.domain.diagnosis import WORDS
@@ -234,6 +235,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "lifecycle.md": lifecycle_mermaid,
     "metrics.md": metrics_table,
     "parameters.md": parameters_table,
+    "roles.md": lambda: roles_page(_MADE_BY),
     "settings.md": settings_table,
     "steps.md": lambda: steps_page(_MADE_BY),
 }

@@ -88,17 +88,24 @@ def login(ctx: Context, throttle: Throttle, name: str, password: str, address: s
         good = _HASHER.verify(user.password_hash if user else _NOBODY, password) and user is not None
     except (VerificationError, InvalidHashError):
         good = False
-    if not good or user is None:
+    if not good or user is None or user.disabled:
         throttle.failed(key, now)
         if user is not None:  # the brake bounds these; names that do not exist would not be bounded
             with ctx.database.write() as session:
                 record(
                     session, ctx, source="server", kind="login_failed", who=user.name,
-                    message=f"wrong password for {user.name} from {address}",
+                    message=_refused(user, address, good=good),
                     actor=Actor(who=user.name, role=UserRole(user.role), via=PASSWORD, address=address),
                 )  # fmt: skip
         return None
     return UserRole(user.role)
+
+
+def _refused(user: User, address: str, *, good: bool) -> str:
+    """For the audit log only: whoever tries is told the same in both cases."""
+    return f"{user.name} is disabled: login refused from {address}" if good else (
+        f"wrong password for {user.name} from {address}"
+    )  # fmt: skip
 
 
 def _neighbourhood(address: str) -> str:
@@ -160,7 +167,7 @@ def set_role(ctx: Context, name: str, role: UserRole, *, who: str, expected_vers
         before = UserRole(user.role)
         if before is role:
             return
-        if before is UserRole.ADMIN and _admins(session) == 1:
+        if _is_last_admin(session, user):
             raise Conflict("the last admin cannot be made less: make another user admin first")
         user.role = role.value
         record(
@@ -170,12 +177,33 @@ def set_role(ctx: Context, name: str, role: UserRole, *, who: str, expected_vers
         )  # fmt: skip
 
 
+def set_disabled(ctx: Context, name: str, disabled: bool, *, who: str) -> dict[str, Any]:
+    """Disabled: no login, every session has ended, and no API token of the user counts until it is enabled again.
+
+    Returns the user as the list shows it. Raises Conflict for the last admin.
+    """
+    with ctx.database.write() as session:
+        user = _find(session, name)
+        if user.disabled is disabled:
+            return _view(user)
+        if disabled and _is_last_admin(session, user):
+            raise Conflict("the last admin cannot be disabled: make another user admin first")
+        user.disabled = disabled
+        sessions.drop(session, name)
+        record(
+            session, ctx, source="operator", kind="user_disabled" if disabled else "user_enabled", who=who,
+            message=f"{name} is now {'disabled' if disabled else 'enabled again'}, by {who}",
+            data={"before": {"disabled": not disabled}, "after": {"disabled": disabled}},
+        )  # fmt: skip
+        return _view(user)
+
+
 def remove(ctx: Context, name: str, *, who: str, expected_version: str | None = None) -> None:
     """With the user go its sessions and API tokens."""
     with ctx.database.write() as session:
         user = _find(session, name)
         expect_user(session, user, expected_version)
-        if UserRole(user.role) is UserRole.ADMIN and _admins(session) == 1:
+        if _is_last_admin(session, user):
             raise Conflict("the last admin cannot be removed: make another user admin first")
         session.delete(user)
         record(
@@ -190,6 +218,12 @@ def list_users(ctx: Context) -> list[dict[str, Any]]:
         return [_view(user) for user in rows]
 
 
+def versions(ctx: Context) -> dict[str, str]:
+    """The version of each user by name (services/versions.py)."""
+    with ctx.database.read() as session:
+        return {user.name: version_of_user(user) for user in session.scalars(select(User))}
+
+
 def show(ctx: Context, name: str) -> dict[str, Any]:
     """One user as the list shows it, with its version (services/versions.py); raises NotFound."""
     with ctx.database.read() as session:
@@ -200,6 +234,7 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
 def _view(user: User) -> dict[str, Any]:
     return {
         "name": user.name, "role": user.role, "created_at": user.created_at, "must_change": user.must_change,
+        "disabled": user.disabled,
     }  # fmt: skip
 
 
@@ -210,8 +245,10 @@ def _find(session: Session, name: str) -> User:
     return user
 
 
-def _admins(session: Session) -> int:
-    return session.scalar(select(func.count()).where(User.role == UserRole.ADMIN.value)) or 0
+def _is_last_admin(session: Session, user: User) -> bool:
+    """Whether without this one nobody could come in as an admin."""
+    able = select(func.count()).where(User.role == UserRole.ADMIN.value, User.disabled.is_(False))
+    return user.role == UserRole.ADMIN.value and not user.disabled and session.scalar(able) == 1
 
 
 def _user(ctx: Context, name: str, password: str, role: UserRole, *, must_change: bool) -> User:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -33,12 +35,23 @@ class Actor:
         return self.via.startswith(f"{TOKEN} ")
 
 
+ON_THE_COMPUTER: Final = Actor(who="root", role=UserRole.ADMIN, via=LOCAL)
 _acting: ContextVar[Actor | None] = ContextVar("acting", default=None)
 
 
 def acts(actor: Actor | None) -> None:
     """From now on this thread works for `actor`; None: for nobody."""
     _acting.set(actor)
+
+
+@contextmanager
+def acting_as(actor: Actor) -> Iterator[Actor]:
+    """What is done in this block, `actor` does."""
+    token = _acting.set(actor)
+    try:
+        yield actor
+    finally:
+        _acting.reset(token)
 
 
 def acting() -> Actor | None:

@@ -48,6 +48,8 @@ def create(
             row = session.get(User, owner)
             if row is None:
                 raise NotFound(f"there is no user {owner}: see `pxeforge user list`")
+            if row.disabled:
+                raise Conflict(f"{owner} is disabled: enable the user first (`pxeforge user enable {owner}`)")
             most = UserRole(row.role)
         if not most.covers(wanted):
             raise Forbidden(f"a token can do at most what its user can: {owner} is {most.value}, not {wanted.value}")
@@ -79,7 +81,9 @@ def _owner(actor: Actor, user: str | None) -> str | None:
 
 
 def actor_of(ctx: Context, clear: str, *, address: str) -> Actor | None:
-    """Who acts by this token and what it may do now; None: it is unknown, revoked or expired, or its user is gone."""
+    """Who acts by this token and what it may do now; None: it is unknown, revoked or expired, or its user is gone or
+    disabled.
+    """
     if not _SHAPE.fullmatch(clear):
         return None
     wanted, now = digest(clear), ctx.clock()
@@ -93,7 +97,7 @@ def actor_of(ctx: Context, clear: str, *, address: str) -> Actor | None:
         return None
     token: ApiToken = row.ApiToken
     user: User | None = row.User
-    if user is None and token.user_name is not None:
+    if (user is None and token.user_name is not None) or (user is not None and user.disabled):
         return None
     if token.used_at is None or abs(now - token.used_at) >= _STEP_S:
         ctx.database.post(lambda statements: _used(statements, token.id, now))

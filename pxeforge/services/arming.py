@@ -47,9 +47,16 @@ def arm(
     with ctx.database.write() as session:
         if first_only:
             _refuse_again(session, text)
-        host = to_be_armed(session, text, for_s)
-        choice = add_choice(session, ctx, host, "1", Purpose.INSTALL, profile, for_s, who)
-        return arm_choices(session, ctx, host, [choice], None, f"armed for {profile} ({choice.image})", for_s, who)
+        return arm_here(session, ctx, text, profile=profile, for_s=for_s, who=who)
+
+
+def arm_here(
+    session: Session, ctx: Context, text: str, *, profile: str, for_s: float, who: str
+) -> dict[str, Any]:  # fmt: skip
+    """The same in the caller's transaction; mirrors were asked."""
+    host = to_be_armed(session, text, for_s)
+    choice = add_choice(session, ctx, host, "1", Purpose.INSTALL, profile, for_s, who)
+    return arm_choices(session, ctx, host, [choice], None, f"armed for {profile} ({choice.image})", for_s, who)
 
 
 def arm_program(
@@ -60,17 +67,24 @@ def arm_program(
 
     Raises Problem.
     """
+    ask_mirrors(ctx, text, [profile] if profile else [])
+    with ctx.database.write() as session:
+        return arm_program_here(session, ctx, text, boot=boot, profile=profile, for_s=for_s, who=who)
+
+
+def arm_program_here(
+    session: Session, ctx: Context, text: str, *, boot: str, profile: str | None, for_s: float, who: str
+) -> dict[str, Any]:
+    """The same in the caller's transaction; mirrors were asked."""
     programs = {one.value: one for one in (Purpose.RESCUE, Purpose.MEMTEST, Purpose.DISCOVER)}
     if boot not in programs:
         raise Problem(f"{boot!r} cannot be booted: use {' or '.join(programs)}, or arm the host for a profile")
     if boot == Purpose.RESCUE.value and not profile:
         raise Problem("a rescue system comes from a profile's image: say which profile")
-    ask_mirrors(ctx, text, [profile] if profile else [])
-    with ctx.database.write() as session:
-        host = to_be_armed(session, text, for_s)
-        choice = add_choice(session, ctx, host, "1", programs[boot], profile or "", for_s, who)
-        said = f"armed for {boot} ({choice.image})"
-        return arm_choices(session, ctx, host, [choice], plan_of([choice], None), said, for_s, who)
+    host = to_be_armed(session, text, for_s)
+    choice = add_choice(session, ctx, host, "1", programs[boot], profile or "", for_s, who)
+    said = f"armed for {boot} ({choice.image})"
+    return arm_choices(session, ctx, host, [choice], plan_of([choice], None), said, for_s, who)
 
 
 def arm_menu(
@@ -81,21 +95,28 @@ def arm_menu(
 
     The menu has a rescue system, and a memory test where that image was imported. Raises Problem like `arm`.
     """
+    ask_mirrors(ctx, text, profiles)
+    with ctx.database.write() as session:
+        return arm_menu_here(session, ctx, text, profiles=profiles, timeout_s=timeout_s, for_s=for_s, who=who)
+
+
+def arm_menu_here(
+    session: Session, ctx: Context, text: str, *, profiles: Sequence[str], timeout_s: int, for_s: float, who: str
+) -> dict[str, Any]:
+    """The same in the caller's transaction; mirrors were asked."""
     if not profiles or len(set(profiles)) != len(profiles) or len(profiles) > _MOST_CHOICES:
         raise Problem(f"a menu needs 1 to {_MOST_CHOICES} different profiles: name each with --profile")
     if not 5 <= timeout_s <= 3500:
         raise Problem("a menu waits for 5 to 3500 seconds: use --timeout, e.g. --timeout 90s")
-    ask_mirrors(ctx, text, profiles)
-    with ctx.database.write() as session:
-        host = to_be_armed(session, text, for_s)
-        wishes = [(str(number), Purpose.INSTALL, profile) for number, profile in enumerate(profiles, start=1)]
-        if _has_rescue(session, ctx, profiles[0]):
-            wishes.append((RESCUE_NUMBER, Purpose.RESCUE, profiles[0]))
-        choices = [add_choice(session, ctx, host, *wish, for_s, who) for wish in wishes]
-        if choices[0].arch == "amd64" and any(image.name == MEMTEST_IMAGE for image in images.everything(ctx)):
-            choices.append(add_choice(session, ctx, host, MEMTEST_NUMBER, Purpose.MEMTEST, "", for_s, who))
-        said = f"armed for a menu of {', '.join(profiles)}"
-        return arm_choices(session, ctx, host, choices, plan_of(choices, timeout_s), said, for_s, who)
+    host = to_be_armed(session, text, for_s)
+    wishes = [(str(number), Purpose.INSTALL, profile) for number, profile in enumerate(profiles, start=1)]
+    if _has_rescue(session, ctx, profiles[0]):
+        wishes.append((RESCUE_NUMBER, Purpose.RESCUE, profiles[0]))
+    choices = [add_choice(session, ctx, host, *wish, for_s, who) for wish in wishes]
+    if choices[0].arch == "amd64" and any(image.name == MEMTEST_IMAGE for image in images.everything(ctx)):
+        choices.append(add_choice(session, ctx, host, MEMTEST_NUMBER, Purpose.MEMTEST, "", for_s, who))
+    said = f"armed for a menu of {', '.join(profiles)}"
+    return arm_choices(session, ctx, host, choices, plan_of(choices, timeout_s), said, for_s, who)
 
 
 def forecast(ctx: Context, text: str, *, profile: str) -> list[str]:

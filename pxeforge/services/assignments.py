@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from pxeforge.engine.disk_needs import lacking_disks
 from pxeforge.engine.plan import PlanProblem, role_order
-from pxeforge.engine.roles import Role
-from pxeforge.services import hosts, plans, role_catalogue
+from pxeforge.engine.roles import Role, Roles, absent
+from pxeforge.services import hosts, later_hosts, plans, role_catalogue
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Stale
 from pxeforge.store.tables import Assignment, Event, Host
@@ -73,7 +73,7 @@ def remarks(host: Mapping[str, Any], names: Sequence[str], known: Mapping[str, R
     if not names:
         return []
     lost = [name for name in names if name not in known]
-    found = [Remark("error", f"there is no role {name} any more: take it away") for name in lost]
+    found = [Remark("error", _lost(name, known)) for name in lost]
     names = [name for name in names if name in known]
     try:
         order = role_order(names, known)
@@ -87,6 +87,12 @@ def remarks(host: Mapping[str, Any], names: Sequence[str], known: Mapping[str, R
             asks = next(one for one in order if name in known[one].requires)
             found.append(Remark("info", f"{name} comes along: {asks} needs it"))
     return found
+
+
+def _lost(name: str, known: Mapping[str, Role]) -> str:
+    if isinstance(known, Roles) and name in known.broken:
+        return ": ".join(absent(name, known))
+    return f"there is no role {name} any more: take it away"
 
 
 def _hardware(host: Mapping[str, Any], roles: Sequence[Role]) -> list[Remark]:
@@ -103,9 +109,19 @@ def _hardware(host: Mapping[str, Any], roles: Sequence[Role]) -> list[Remark]:
 
 def plan(ctx: Context, draft: Draft) -> dict[str, Any]:
     """What a deploy would do once the draft is saved, as plans.plan tells it; raises Problem."""
+    return plans.plan(ctx, assigned=_assigned(ctx, draft))
+
+
+def later(ctx: Context, draft: Draft) -> list[dict[str, Any]]:
+    """What is done on hosts of the draft once they are installed, as later_hosts.later tells it."""
+    assigned = _assigned(ctx, draft)
+    return later_hosts.later(ctx, assigned=assigned, limit=tuple(assigned)) if assigned else []
+
+
+def _assigned(ctx: Context, draft: Draft) -> dict[str, list[str]]:
     with ctx.database.read() as session:
         present = {host.id: [row.role for row in host.roles] for host in _hosts(session, draft.touched)}
-    return plans.plan(ctx, assigned={one: draft.roles_of(one, roles) for one, roles in present.items()})
+    return {one: draft.roles_of(one, roles) for one, roles in present.items()}
 
 
 def assigned_hosts(ctx: Context) -> int:
@@ -119,10 +135,7 @@ def save(ctx: Context, draft: Draft, who: str) -> dict[str, int]:
 
     Raises Stale where somebody changed the roles of a host since it was seen, NotFound for a host or role that is gone.
     """
-    known = role_catalogue.roles_at_hand(ctx)
-    strange = [change.role for change in draft.changes if change.gives and change.role not in known]
-    if strange:
-        raise NotFound(f"there is no role {strange[0]!r}: known are {', '.join(sorted(known))}")
+    role_catalogue.check_roles(ctx, [change.role for change in draft.changes if change.gives])
     with ctx.database.write() as session:
         rows = {host.id: host for host in _hosts(session, draft.touched)}
         gone = [one for one in draft.touched if one not in rows]

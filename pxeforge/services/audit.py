@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.services.context import Context
 from pxeforge.services.events import event_view
-from pxeforge.services.hosts import find
+from pxeforge.services.hosts import FORGOTTEN, find
 from pxeforge.services.problems import NotFound
 from pxeforge.store.tables import Event
 
@@ -50,15 +51,33 @@ def entries(ctx: Context, wanted: Filter, *, limit: int = 100) -> list[dict[str,
         query = query.where(Event.id < wanted.before)
     with ctx.database.read() as session:
         if wanted.host is not None:
-            query = query.where(Event.host_id == host_id_of(session, wanted.host))
+            query = query.where(of_host(session, wanted.host))
         return [event_view(row) for row in session.scalars(query)]
 
 
-def host_id_of(session: Session, text: str) -> str:
-    """Also of a host that was forgotten since, by its whole id."""
+def of_host(session: Session, text: str) -> ColumnElement[bool]:
+    """The events of a host, or of those that were forgotten since: by whole id, or as they were called. Raises
+    NotFound.
+    """
     try:
-        return find(session, text).id
+        return Event.host_id == find(session, text).id
     except NotFound:
-        if _ID.fullmatch(text):
-            return text
-        raise
+        forgotten = _forgotten(session, text)
+        if not forgotten and not _ID.fullmatch(text):
+            raise
+        return Event.host_id.in_(forgotten) if forgotten else Event.host_id == text
+
+
+def _forgotten(session: Session, text: str) -> list[str]:
+    """Hosts that had this name or MAC address when they were forgotten; all of them, as each was called so once."""
+    try:
+        called = str(MacAddress.parse(text))
+    except NotAMac:
+        called = text.strip().lower()
+    events = select(Event.host_id, Event.data).where(Event.kind == FORGOTTEN, Event.who.is_not(None))
+    found = []
+    for host_id, data in session.execute(events.where(Event.host_id.is_not(None)).order_by(Event.id)):
+        before = data.get("before", {})
+        if called == before.get("name") or called in before.get("macs", ()):
+            found.append(host_id)
+    return found

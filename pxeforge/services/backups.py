@@ -28,6 +28,7 @@ from sqlalchemy import select
 import pxeforge
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.services import install_ends, row_checks, sessions
+from pxeforge.services.acting import ON_THE_COMPUTER
 from pxeforge.services.context import Addresses, Context, load_master_key
 from pxeforge.services.events import record
 from pxeforge.services.image_store import ImportProblem, load_image
@@ -360,8 +361,8 @@ def _make_ready(stage: Path, manifest: Manifest, now: float) -> tuple[str, ...]:
             sessions.drop_all(session)  # whoever logged out since must not be in again
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created_at))
             record(
-                session, ctx, source="server", kind="restored", who="root",
-                message=f"restored from the backup of {made}",
+                session, ctx, source="server", kind="restored", who=ON_THE_COMPUTER.who,
+                actor=ON_THE_COMPUTER, message=f"restored from the backup of {made}",
             )  # fmt: skip
     finally:
         database.close()

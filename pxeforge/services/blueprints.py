@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from pxeforge.domain.lifecycle import HostState
 from pxeforge.engine.blueprint import (
     Assignment,
+    Blueprint,
     BlueprintProblem,
     HostRule,
     InventoryHost,
@@ -18,14 +21,21 @@ from pxeforge.engine.blueprint import (
     layout_of,
     load_blueprint,
 )
+from pxeforge.engine.document import Finding
 from pxeforge.engine.layout import Layout, Network
 from pxeforge.engine.release import Release, ReleaseProblem, load_releases
-from pxeforge.engine.roles import Role, RoleProblem, load_roles
+from pxeforge.engine.roles import Role
+from pxeforge.services import deployed_roles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
-from pxeforge.store.tables import Host
+from pxeforge.services.role_catalogue import roles_at_hand
+from pxeforge.store.tables import AgentCredential, Host
 
 _NONE: Mapping[str, Any] = {}
+_DEPLOYABLE: Final = {  # and it must have an agent
+    state.value
+    for state in (HostState.KNOWN, HostState.REGISTERED, HostState.CONFIGURING, HostState.READY, HostState.FAILED)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +50,7 @@ class Wanted:
 
 def list_blueprints(ctx: Context) -> list[dict[str, Any]]:
     """Shipped and operator's blueprints; one that is faulty is listed with its problem as summary."""
-    try:
-        roles = load_roles(ctx.assets("roles"))
-    except RoleProblem as problem:
-        raise Problem(str(problem)) from problem
-    views, releases = [], releases_at_hand(ctx)
+    views, roles, releases = [], roles_at_hand(ctx), releases_at_hand(ctx)
     for name, path in sorted(_files(ctx).items()):
         try:
             views.append(
@@ -69,9 +75,8 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
         "hosts": [], "findings": [], "networks": [], "vips": [], "tolerance": {}, "release": None,
     }  # fmt: skip
     try:
-        loaded = load_blueprint(
-            files[name], load_roles(ctx.assets("roles")), ctx.assets("blueprints"), releases_at_hand(ctx)
-        )
+        releases = releases_at_hand(ctx)
+        loaded = load_blueprint(files[name], roles_at_hand(ctx), ctx.assets("blueprints"), releases)
         view |= {
             "summary": loaded.summary,
             "variables": dict(loaded.variables),
@@ -86,9 +91,9 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
         }
         with ctx.database.read() as session:
             rows = session.scalars(select(Host).order_by(Host.name, Host.id)).all()
-            given = assign(loaded, _inventory(rows))
+            given = _given(ctx, session, name, loaded, rows, releases)
             view["hosts"] = [_host(row, given[row.id]) for row in rows if row.id in given]
-    except (BlueprintProblem, RoleProblem) as problem:
+    except BlueprintProblem as problem:
         view["findings"] = [
             {"file": one.file, "line": one.line, "message": one.message, "fix": one.fix} for one in problem.findings
         ]
@@ -98,7 +103,7 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
 def _rule(rule: HostRule) -> dict[str, Any]:
     match = {key: value for key, value in (("name", rule.name), ("mac", rule.mac), ("tag", rule.tag)) if value}
     return {
-        "line": rule.line, "count": rule.count, "match": match, "roles": list(rule.roles),
+        "line": rule.line, "count": rule.count, "match": match, "optional": rule.optional, "roles": list(rule.roles),
         "variables": dict(rule.variables), "zone": rule.place.zone, "nics": dict(rule.place.nics),
         "addresses": dict(rule.place.addresses),
         "disks": {
@@ -127,16 +132,60 @@ def _host(row: Host, given: Assignment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _inventory(rows: Sequence[Host]) -> list[InventoryHost]:
+def deployable(host: Host, with_agent: Collection[str]) -> bool:
+    """Whether a deploy can work on the host now; `with_agent`: the ids of hosts that have one."""
+    return host.state in _DEPLOYABLE and host.id in with_agent and bool(host.address)
+
+
+def _inventory(session: Session, blueprint: str, rows: Sequence[Host]) -> list[InventoryHost]:
+    with_agent = set(session.scalars(select(AgentCredential.host_id)))
+    deployed, by_it = deployed_roles.by_host(session), deployed_roles.of_blueprint(session, blueprint)
     return [
         InventoryHost(
-            host_id=host.id, name=host.name or host.id, macs=tuple(nic.mac for nic in host.nics), tags=tuple(host.tags)
+            host_id=host.id, name=host.name or host.id, macs=host.macs, tags=tuple(host.tags),
+            addresses=(host.address,) if host.address else (), facts=host.facts,
+            ready=deployable(host, with_agent), also_has=frozenset(deployed.get(host.id, ())),
+            has=frozenset() if host.state == HostState.RETIRED.value else frozenset(by_it.get(host.id, ())),
         )
         for host in rows
     ]  # fmt: skip
 
 
-def wanted(ctx: Context, blueprint: str | None, rows: Sequence[Host], roles: Mapping[str, Role]) -> Wanted:
+def _strange_vips(
+    ctx: Context, loaded: Blueprint, rows: Sequence[Host], given: Mapping[str, Assignment]
+) -> list[Finding]:
+    """VIPs that are somebody's already. Hosts of the blueprint itself are looked at when their plan is made."""
+    holders = {ctx.addresses.boot_address: "this server"}
+    for host in rows if loaded.vips else ():
+        if host.state != HostState.RETIRED.value:
+            label = f"host {host.name or host.id}"
+            for address in [host.address, *(nic.address for nic in host.nics)] if host.id not in given else []:
+                holders.setdefault(address or "", label)
+            for nic in host.nics:
+                holders.setdefault(nic.reserved_address or "", f"{label}, for which it is reserved")
+    return [
+        Finding(
+            loaded.spots["vips", vip.name].file, loaded.spots["vips", vip.name].number("address"),
+            f"{vip.address} of VIP {vip.name} is the address of {holders[vip.address]}", "choose one that nobody has",
+        )
+        for vip in loaded.vips if vip.address in holders
+    ]  # fmt: skip
+
+
+def _given(
+    ctx: Context, session: Session, name: str, loaded: Blueprint, rows: Sequence[Host], releases: Mapping[str, Release]
+) -> dict[str, Assignment]:
+    """What the blueprint gives to the hosts that are there; raises BlueprintProblem."""
+    given = assign(loaded, _inventory(session, name, rows), releases)
+    findings = _strange_vips(ctx, loaded, rows, given)
+    if findings:
+        raise BlueprintProblem(findings)
+    return given
+
+
+def wanted(
+    ctx: Context, session: Session, blueprint: str | None, rows: Sequence[Host], roles: Mapping[str, Role]
+) -> Wanted:
     """Without a blueprint: the roles that were assigned host by host. Raises NotFound, Problem (file and line)."""
     if blueprint is None:
         assigned_one_by_one = {host.id: (tuple(row.role for row in host.roles), _NONE) for host in rows}
@@ -147,7 +196,7 @@ def wanted(ctx: Context, blueprint: str | None, rows: Sequence[Host], roles: Map
     releases = releases_at_hand(ctx)
     try:
         loaded = load_blueprint(files[blueprint], roles, ctx.assets("blueprints"), releases)
-        assigned = assign(loaded, _inventory(rows))
+        assigned = _given(ctx, session, blueprint, loaded, rows, releases)
     except BlueprintProblem as problem:
         raise Problem(str(problem)) from problem
     given = {host_id: (one.roles, one.variables) for host_id, one in assigned.items()}

@@ -47,13 +47,13 @@ def apply(
     wrong: list[tuple[str, str]] = []
     try:
         with ctx.database.write() as session:
-            chosen = {host.id: host for host in _chosen(session, names, where)}
+            chosen = {host.id: host for host in chosen_hosts(session, names, where)}
             for host in chosen.values():
                 try:
                     with session.begin_nested():
                         done.append(_edit(session, ctx, host, changes, who))
                 except Problem as problem:
-                    wrong.append((_label(host), str(problem)))
+                    wrong.append((label(host), str(problem)))
             if wrong or dry_run:
                 raise _Undone
     except _Undone:
@@ -92,7 +92,8 @@ def _known_roles(ctx: Context) -> list[str]:
     return [str(role["name"]) for role in role_catalogue.known_roles(ctx)]
 
 
-def _chosen(session: Session, names: Sequence[str], where: str | None) -> list[Host]:
+def chosen_hosts(session: Session, names: Sequence[str], where: str | None) -> list[Host]:
+    """Those that are named and those that `where` selects, some perhaps twice. Raises BadEdits, NotFound."""
     wrong, found = [], []
     for name in names:
         try:
@@ -121,7 +122,7 @@ def _edit(session: Session, ctx: Context, host: Host, changes: Mapping[str, Any]
     )  # fmt: skip
     after = _comparable(host)
     differing = {key: [before[key], after[key]] for key in after if before[key] != after[key]}
-    return {"host": _label(host), "id": host.id, "changes": differing}
+    return {"host": label(host), "id": host.id, "changes": differing}
 
 
 def _merged(present: Sequence[str], changes: Mapping[str, Any], kind: str) -> list[str] | None:
@@ -141,5 +142,6 @@ def _comparable(host: Host) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _label(host: Host) -> str:
+def label(host: Host) -> str:
+    """What people call it."""
     return host.name or (host.macs[0] if host.macs else host.id)

@@ -14,7 +14,7 @@ from pxeforge.services import check_results
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 from pxeforge.services.run_progress import Change
-from pxeforge.store.tables import DeployedRole, Host
+from pxeforge.store.tables import DeployedRole, Host, Run
 
 
 def note(session: Session, ctx: Context, change: Change, task: PlannedTask, status: TaskState) -> None:
@@ -59,6 +59,15 @@ def by_host(session: Session) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for host_id, role in rows:
         found.setdefault(host_id, []).append(role)
+    return found
+
+
+def of_blueprint(session: Session, blueprint: str) -> dict[str, set[str]]:
+    """Of the roles on hosts, those that a deploy of this blueprint did last, by the host's id."""
+    of_it = select(DeployedRole.host_id, DeployedRole.role).join(Run, Run.id == DeployedRole.run_id)
+    found: dict[str, set[str]] = {}
+    for host_id, role in session.execute(of_it.where(Run.blueprint == blueprint)):
+        found.setdefault(host_id, set()).add(role)
     return found
 
 

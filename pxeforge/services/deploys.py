@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pxeforge.domain.lifecycle import Signal
 from pxeforge.engine.graph import SUCCEEDED, TaskState
 from pxeforge.engine.planned_task import PlannedTask
-from pxeforge.services import hosts, plans, run_ends, secrets
+from pxeforge.services import beginnings, hosts, plans, run_ends, secrets
 from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound, Problem
@@ -37,20 +37,22 @@ class Start:
     limit: Sequence[str] = ()
     only: str | None = None
     remove_unassigned: bool = False
+    from_step: str | None = None
     origin: str = field(default=OPERATOR)
 
 
 def deploy(
     ctx: Context, *, blueprint: str | None = None, check: bool = False, limit: Sequence[str] = (),
-    remove_unassigned: bool = False, who: str,
+    remove_unassigned: bool = False, from_step: str | None = None, who: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Starts a deploy of all assigned roles; one run at a time. `check` changes nothing on the hosts.
 
-    `remove_unassigned`: roles are taken from hosts that had them deployed and no longer have them.
+    `remove_unassigned`: roles are taken from hosts that had them deployed and no longer have them. `from_step`: a role,
+    `role.task` or `role.task@host`; what stands before it counts as done and is told as `left_out`.
     """
     return start(
         ctx, Start(kind="deploy", blueprint=blueprint, check=check, limit=limit, remove_unassigned=remove_unassigned,
-                   who=who),
+                   from_step=from_step, who=who),
     )  # fmt: skip
 
 
@@ -68,25 +70,30 @@ def start(ctx: Context, asked: Start) -> dict[str, Any]:
         wish = plans.Wish(asked.blueprint, remove_unassigned=asked.remove_unassigned)
         compiled, problems, _ = plans.compiled_plan(ctx, session, wish)
         chosen = plans.limited(session, asked.limit)
-        tasks = compiled.only(
+        wished = compiled.only(
             lambda task: (
                 task.kind in _KINDS[asked.kind]
                 and (not chosen or task.host_id in chosen)
                 and (asked.only is None or asked.only in task.id)
             )
-        ).tasks
+        )
+        left_out: list[PlannedTask] = []
+        if asked.from_step is not None and wished.tasks:
+            wished, left_out = beginnings.begun(wished, asked.from_step)
+        tasks = wished.tasks
         if not tasks:
             reason = "; ".join(problems) or "no registered host has a role: `pxeforge host assign HOST ROLE`"
             raise Problem(f"nothing to {asked.kind}: {reason}")
         secrets.ensure(session, ctx, sorted({name for task in tasks for name in task.secrets}))
         run = _added(session, ctx, asked, tasks)
         if asked.origin != TIMER:
-            _tell_start(session, ctx, asked, run, tasks)
+            _tell_start(session, ctx, asked, run, tasks, left_out)
         if asked.kind == "deploy" and not asked.check:
             message = f"deploy {run.id} started by {asked.who}"
             _configuring(session, ctx, [task.host_id for task in tasks], asked.who, message)
         session.flush()
-        return run_view(session, ctx, run)
+        begun = {} if asked.from_step is None else {"left_out": beginnings.told(session, left_out)}
+        return {**run_view(session, ctx, run), **begun}
 
 
 def _make_way(session: Session, ctx: Context, asked: Start) -> None:
@@ -121,17 +128,23 @@ def _added(session: Session, ctx: Context, asked: Start, tasks: Sequence[Planned
     return run
 
 
-def _tell_start(session: Session, ctx: Context, asked: Start, run: Run, tasks: Sequence[PlannedTask]) -> None:
+def _tell_start(
+    session: Session, ctx: Context, asked: Start, run: Run, tasks: Sequence[PlannedTask],
+    left_out: Sequence[PlannedTask],
+) -> None:  # fmt: skip
     label = "dry run" if asked.check else asked.kind
     removals = sorted({f"{task.role} from {task.host_name}" for task in tasks if task.kind == "remove"})
     told = {
         "kind": asked.kind, "state": run.state, "dry run": asked.check, "blueprint": asked.blueprint,
         "tasks": len(tasks), "hosts": sorted({task.host_name for task in tasks})[:_HOSTS_TOLD],
         **({"removes": removals[:_HOSTS_TOLD]} if removals else {}),
+        **({"from": asked.from_step, "counts as done": [task.id for task in left_out[:_HOSTS_TOLD]]}
+           if asked.from_step else {}),
     }  # fmt: skip
+    begins = f" from {asked.from_step} on: {len(left_out)} tasks before it count as done" if asked.from_step else ""
     record(
         session, ctx, run_id=run.id, source="engine", kind="run_started", who=asked.who,
-        message=f"{label} started by {asked.who}", data={"after": told},
+        message=f"{label} started by {asked.who}{begins}", data={"after": told},
     )  # fmt: skip
 
 

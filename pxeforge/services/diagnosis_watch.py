@@ -16,6 +16,7 @@ from pxeforge.services import trails
 from pxeforge.services.budgets import effective
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
+from pxeforge.services.install_ends import GAVE_UP
 from pxeforge.store.tables import AgentCredential, Attempt, Diagnosis, Host
 
 KIND, KIND_OVER = "diagnosis", "diagnosis_over"
@@ -78,7 +79,11 @@ def _candidates(
         select(*columns).join(Attempt, Attempt.id == Host.attempt_id)
         .where(Host.state == HostState.FAILED.value, Attempt.since_event > 0)
     )  # fmt: skip
-    for host_id, state in session.execute(failed).all():
+    armed_in_vain = (
+        select(*columns).join(Attempt, Attempt.id == Host.attempt_id)
+        .where(Host.state == HostState.KNOWN.value, Attempt.outcome == GAVE_UP, Attempt.since_event > 0)
+    )  # fmt: skip
+    for host_id, state in [*session.execute(failed).all(), *session.execute(armed_in_vain).all()]:
         if host_id not in known or known[host_id].state != state:
             found[host_id] = state
     silent_since = now - min(effective(budgets, {})["agent"], 60.0)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from pxeforge.services.audit import host_id_of
+from pxeforge.services.audit import of_host
 from pxeforge.services.context import Context
 from pxeforge.services.events import event_view
 from pxeforge.store.tables import Event
@@ -58,7 +58,7 @@ def _query(session: Session, wanted: Wanted) -> Select[Event]:
         if value is not None:
             query = query.where(column == value)
     if wanted.host is not None:
-        query = query.where(Event.host_id == host_id_of(session, wanted.host))
+        query = query.where(of_host(session, wanted.host))
     if wanted.since is not None:
         query = query.where(Event.at >= wanted.since)
     if wanted.until is not None:

@@ -150,15 +150,20 @@ def event_view(event: Event) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def timeline(ctx: Context, host_id: str, *, after_id: int = 0, limit: int = 2000) -> list[dict[str, Any]]:
-    """The host's events, oldest first; each with `since_s`, the seconds since the one before."""
+def timeline(ctx: Context, host_id: str, *, after_id: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+    """The host's events from the one behind `after_id` on, oldest first, `limit` at most (None: all of them).
+
+    Each has `since_s`, the seconds since the one before, also where that is not shown.
+    """
+    of_host = select(Event).where(Event.host_id == host_id)
     with ctx.database.read() as session:
-        rows = session.scalars(
-            select(Event).where(Event.host_id == host_id, Event.id > after_id).order_by(Event.id.desc()).limit(limit)
-        ).all()
-    views = [event_view(row) for row in reversed(rows)]
-    for before, view in zip([None, *views], views, strict=False):
-        view["since_s"] = round(view["at"] - before["at"], 3) if before else 0.0
+        rows = session.scalars(of_host.where(Event.id > after_id).order_by(Event.id).limit(limit)).all()
+        one_before = of_host.where(Event.id <= after_id).order_by(Event.id.desc()).limit(1)
+        last = session.scalars(one_before).first() if rows and after_id > 0 else None
+    views = [event_view(row) for row in rows]
+    ats = [last.at if last else None, *(view["at"] for view in views)]
+    for before, view in zip(ats, views, strict=False):
+        view["since_s"] = round(view["at"] - before, 3) if before is not None else 0.0
     return views
 
 

@@ -37,7 +37,9 @@ class Wanted:
     role: str | None = None  # "" is a host without any
     firmware: str | None = None  # as hosts tell it; "" is a host that told none
     rack: str | None = None  # its name; "" is a host without a place
+    serial: str | None = None  # whole, capitals or not
     ids: frozenset[str] | None = None  # none but these
+    but: frozenset[str] | None = None  # none of these
     sort: str = "name"  # one of SORTS; hosts that have no such value come last
     descending: bool = False
 
@@ -166,6 +168,10 @@ def _fitting(wanted: Wanted) -> list[ColumnElement[bool]]:
         found.append(Host.firmware == wanted.firmware if wanted.firmware else Host.firmware.is_(None))
     if wanted.rack is not None:
         found.append(Host.rack == wanted.rack if wanted.rack else Host.rack.is_(None))
+    if wanted.serial is not None:
+        found.append(func.lower(Host.serial) == wanted.serial.lower())
+    if wanted.but is not None:
+        found.append(Host.id.not_in(wanted.but))
     if wanted.ids is not None:
         found.append(Host.id.in_(wanted.ids))
     words = wanted.text.split()

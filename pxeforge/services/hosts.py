@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, defer
 
 from pxeforge.domain.boot import LoaderChoice
+from pxeforge.domain.host_name import why_no_host_name
 from pxeforge.domain.lifecycle import HostState, IllegalSignal, Signal, advance
 from pxeforge.domain.mac import MacAddress, NotAMac
 from pxeforge.services import diagnosis, power_record, racks, reservations
@@ -21,10 +22,14 @@ from pxeforge.services.versions import expect_host, version_of
 from pxeforge.store.group_commit import Statements
 from pxeforge.store.tables import AgentCredential, Assignment, Attempt, Host, Nic, Run, RunTask
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-RESERVED_NAMES = frozenset({"assign", "bulk", "export", "import"})  # addresses of the API, beside those of hosts
+FORGOTTEN = "forgotten"  # the kind of the event that is left of a host
 _TAG = re.compile(r"[A-Za-z0-9_.:-]{1,63}")
-_WRITING = frozenset(state.value for state in (HostState.INSTALLING, HostState.INSTALLED, HostState.WIPING))
+_UNDER_WAY = frozenset(
+    state.value
+    for state in (
+        HostState.ARMED, HostState.BOOTING, HostState.INSTALLING, HostState.INSTALLED, HostState.WIPING,
+    )
+)  # fmt: skip
 _SETTINGS = {"disk", "wipe", "parameters", "network", "rack", "profile"}
 
 
@@ -112,6 +117,12 @@ def show(ctx: Context, text: str) -> dict[str, Any]:
         }
 
 
+def id_of(ctx: Context, text: str) -> str:
+    """Raises NotFound, Conflict."""
+    with ctx.database.read() as session:
+        return find(session, text).id
+
+
 def labels(ctx: Context, ids: Collection[str]) -> dict[str, str]:
     """What people call these hosts: the name, else the first MAC; a host that is gone is not in it."""
     with ctx.database.read() as session:
@@ -139,7 +150,10 @@ def add(
     tags: Sequence[str] = (),
     who: str,
 ) -> dict[str, Any]:
-    """A host the operator vouches for before it was ever seen, or adopts if it was."""
+    """A host the operator vouches for before it was ever seen, or adopts if it was.
+
+    One that somebody vouched for already stays as it is: raises Conflict where it is not what is given.
+    """
     parsed = [_mac(text) for text in macs]
     if not parsed:
         raise Problem("a host needs at least one MAC address")
@@ -148,6 +162,9 @@ def add(
         if len(known) > 1:
             raise Conflict("these MAC addresses belong to different hosts: forget one of them first")
         host = next(iter(known.values()), None) or _new_host(ctx, session, HostState.DISCOVERED)
+        if host.state != HostState.DISCOVERED.value:
+            _check_agrees(host, parsed, name, roles, tags)
+            return view(host)
         present = {nic.mac for nic in host.nics}
         host.nics.extend(Nic(mac=str(mac)) for mac in dict.fromkeys(parsed) if str(mac) not in present)
         move(session, ctx, host, Signal.ADOPT, who=who, message=f"added by {who}")
@@ -156,6 +173,27 @@ def add(
             _assign(session, ctx, host, roles, who)
         session.flush()
         return view(host)
+
+
+def _check_agrees(
+    host: Host, macs: Sequence[MacAddress], name: str | None, roles: Sequence[str], tags: Sequence[str]
+) -> None:
+    """Raises Conflict if the host that is known by one of these MACs is not what was said of it."""
+    label = host.name or host.macs[0]
+    others = {
+        "MAC address": [str(mac) for mac in macs if str(mac) not in host.macs],
+        "name": [name] if name is not None and name != host.name else [],
+        "role": [role for role in roles if role not in {row.role for row in host.roles}],
+        "tag": [tag for tag in tags if tag not in host.tags],
+    }
+    mac = next(str(mac) for mac in macs if str(mac) in host.macs)
+    for what, values in others.items():
+        if values:
+            how = "nic add" if what == "MAC address" else "set"
+            raise Conflict(
+                f"{mac} belongs to host {label} already, which has not the {what} {values[0]}: nothing was changed; "
+                f"`pxeforge host {how} {label}` changes it"
+            )
 
 
 def change(
@@ -269,10 +307,9 @@ def _change(
             setattr(host, key, value)
 
     if name is not None:
-        if not _NAME.fullmatch(name):
-            raise Problem(f"{name!r} is not a host name: use a-z, 0-9 and -, at most 63 characters (RFC 1123)")
-        if name in RESERVED_NAMES:
-            raise Problem(f"{name} is a word of the API's addresses: choose another name for the host")
+        why_not = why_no_host_name(name)
+        if why_not is not None:
+            raise Problem(why_not)
         other = session.scalars(select(Host).where(Host.name == name, Host.id != host.id)).first()
         if other is not None:
             raise Conflict(f"the name {name} belongs to host {other.id}: choose another")
@@ -319,13 +356,18 @@ def _change(
         )  # fmt: skip
 
 
+def check_may_be_forgotten(state: str) -> None:
+    """Raises Conflict: forgetting must not disarm a host, or leave an installer without its host, on the way."""
+    if state in _UNDER_WAY:
+        raise Conflict(f"the host is {state}: disarm it first, then forget it")
+
+
 def forget(ctx: Context, text: str, *, who: str, expected_version: str | None = None) -> None:
-    """Removes the host, its NICs, roles and credentials; a host that is installing is refused."""
+    """Removes the host, its NICs, roles and credentials; one that is armed or installing is refused."""
     with ctx.database.write() as session:
         host = find(session, text)
         expect_host(session, host, expected_version)
-        if host.state in _WRITING:
-            raise Conflict(f"the host is {host.state}: disarm it first, then forget it")
+        check_may_be_forgotten(host.state)
         busy = session.scalars(
             select(Run).join(RunTask).where(RunTask.host_id == host.id, Run.state == "running")
         ).first()
@@ -335,7 +377,7 @@ def forget(ctx: Context, text: str, *, who: str, expected_version: str | None = 
         session.delete(host)
         power_record.forget(session, host.id)
         record(
-            session, ctx, host_id=host.id, source="operator", kind="forgotten", who=who,
+            session, ctx, host_id=host.id, source="operator", kind=FORGOTTEN, who=who,
             message=f"host {label} forgotten by {who}", data={"before": before},
         )  # fmt: skip
 

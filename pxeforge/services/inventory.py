@@ -6,6 +6,7 @@ known shape get in.
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
@@ -22,22 +23,48 @@ from pxeforge.store.tables import Attempt, Host
 # sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": hosts, key type, base64 key.
 _KEY = re.compile(r"(ssh-[a-z0-9-]{1,32}|ecdsa-sha2-nistp[0-9]{3}|sk-[a-z0-9@.-]{1,48}) ([A-Za-z0-9+/]{32,2048}={0,2})")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+# The groups at the top of kolla-ansible's multinode inventory (kolla-ansible, ansible/inventory/multinode), and which
+# of our roles say that a host is meant for one.
+_KOLLA_GROUPS: Final[Mapping[str, frozenset[str]]] = {
+    "control": frozenset(
+        {"mariadb", "rabbitmq", "memcached", "haproxy", "keystone", "glance", "placement", "horizon", "cinder",
+         "nova-controller", "neutron-server"}
+    ),
+    "network": frozenset({"neutron-l3", "neutron-dhcp", "neutron-metadata"}),
+    "compute": frozenset({"nova-compute"}),
+    "storage": frozenset({"cinder-volume", "cinder-lvm", "cinder-nfs", "cinder-backup", "nfs-server"}),
+    "monitoring": frozenset(),
+}  # fmt: skip
+_KOLLA_ALL: Final = "baremetal"
 _NOT_IN_A_GROUP: Final = re.compile(r"[^A-Za-z0-9_]")
 
 
-def ansible_inventory(ctx: Context) -> dict[str, Any]:
-    """Groups role_…, tag_… and state_… with their hosts, and `_meta.hostvars`. Strangers (discovered) are not in it."""
-    groups: dict[str, list[str]] = {}
+class Form(enum.StrEnum):
+    """Whose groups the hosts are put in."""
+
+    ANSIBLE = "ansible"  # role_…, tag_… and state_…
+    KOLLA = "kolla-ansible"  # control, network, compute, storage, monitoring: what its own multinode file builds on
+
+
+def ansible_inventory(ctx: Context, form: Form = Form.ANSIBLE) -> dict[str, Any]:
+    """Groups with their hosts, and `_meta.hostvars`. Strangers (discovered) are not in it.
+
+    kolla-ansible: a host is in a group by a tag of this name, or by its roles; empty groups are there too.
+    """
+    kolla = form is Form.KOLLA
+    groups: dict[str, list[str]] = {group: [] for group in _KOLLA_GROUPS} if kolla else {}
     hostvars: dict[str, dict[str, Any]] = {}
     for host, attempt in _hosts(ctx):
         name = host.name or host.id
         hostvars[name] = _variables(host, attempt)
-        for group in _groups(host):
+        for group in _kolla_groups(host) if kolla else _groups(host):
             groups.setdefault(group, []).append(name)
+    above = {_KOLLA_ALL: {"children": list(_KOLLA_GROUPS)}} if kolla else {}
     return {
         "_meta": {"hostvars": hostvars},
-        "all": {"hosts": sorted(hostvars), "children": sorted(groups)},
+        "all": {"hosts": sorted(hostvars), "children": sorted([*groups, *above])},
         **{group: {"hosts": members} for group, members in sorted(groups.items())},
+        **above,
     }
 
 
@@ -87,6 +114,11 @@ def _variables(host: Host, attempt: Attempt | None) -> dict[str, Any]:
 def _groups(host: Host) -> list[str]:
     words = [f"state_{host.state}", *(f"role_{row.role}" for row in host.roles), *(f"tag_{tag}" for tag in host.tags)]
     return list(dict.fromkeys(_NOT_IN_A_GROUP.sub("_", word) for word in words))
+
+
+def _kolla_groups(host: Host) -> list[str]:
+    roles = {row.role for row in host.roles}
+    return [group for group, ours in _KOLLA_GROUPS.items() if group in host.tags or roles & ours]
 
 
 def _address(host: Host) -> str | None:

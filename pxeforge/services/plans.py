@@ -9,39 +9,39 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pxeforge.domain.lifecycle import HostState
+from pxeforge.engine.layout import Layout
 from pxeforge.engine.plan import Plan, PlanHost, PlanProblem, PlanServer, compile_plan, role_order
 from pxeforge.engine.plan_views import plan_dot, plan_packages, plan_restarts, plan_text, predecessors
 from pxeforge.engine.planned_task import PlannedTask
 from pxeforge.engine.roles import Role
-from pxeforge.services import blueprints, deployed_roles, hosts
+from pxeforge.services import beginnings, blueprints, deployed_roles, hosts
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.services.role_catalogue import roles_at_hand
 from pxeforge.store.tables import AgentCredential, Assignment, Host
 
 _NOTHING: Final[Mapping[str, Sequence[str]]] = {}
-_DEPLOYABLE: Final = {  # and it must have an agent
-    state.value
-    for state in (HostState.KNOWN, HostState.REGISTERED, HostState.CONFIGURING, HostState.READY, HostState.FAILED)
-}
 
 
 def plan(
     ctx: Context, *, blueprint: str | None = None, limit: Sequence[str] = (),
     assigned: Mapping[str, Sequence[str]] | None = None, remove_unassigned: bool = False,
+    from_step: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What a deploy would do, as data, text and graph; nothing is changed.
 
     `assigned`: as if these hosts (by id) had these roles, instead of those that they have. `remove_unassigned`: also
     takes roles from hosts that had them deployed and no longer have them; what could be taken is told in any case.
+    `from_step`: as if a deploy began there; what counts as done then is told as `left_out`.
     """
     with ctx.database.read() as session:
         wish = Wish(blueprint, assigned or _NOTHING, remove_unassigned)
         compiled, problems, leftover = compiled_plan(ctx, session, wish)
         chosen = limited(session, limit)
         names = {host.id: host.name or host.id for host in session.scalars(select(Host).where(Host.id.in_(leftover)))}
-    shown = compiled.only(lambda task: not chosen or task.host_id in chosen)
+        shown = compiled.only(lambda task: not chosen or task.host_id in chosen)
+        shown, before_it = (shown, []) if from_step is None else beginnings.begun(shown, from_step)
+        left_out = beginnings.told(session, before_it)
     before = predecessors(shown)
     return {
         "digest": compiled.digest,
@@ -59,6 +59,7 @@ def plan(
             for host_id, roles in leftover.items()
             if not chosen or host_id in chosen
         ],
+        "left_out": left_out,
         "tasks": [
             {
                 "id": task.id, "host_id": task.host_id, "host_name": task.host_name, "role": task.role,
@@ -105,7 +106,7 @@ def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, lis
         some = Host.id.in_(select(Assignment.host_id)) | Host.id.in_(wish.assigned) | Host.id.in_(deployed)
         query = query.where(some)
     rows = session.scalars(query).all()
-    wanted = blueprints.wanted(ctx, wish.blueprint, rows, roles)
+    wanted = blueprints.wanted(ctx, session, wish.blueprint, rows, roles)
     with_agent = set(session.scalars(select(AgentCredential.host_id)))
     problems, members, leftover = [], [], {}
     for host in rows:
@@ -116,7 +117,7 @@ def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, lis
             leftover[host.id] = gone
         if not names and not (gone and wish.remove_unassigned):
             continue
-        if host.state not in _DEPLOYABLE or host.id not in with_agent or not host.address:
+        if not blueprints.deployable(host, with_agent) or not host.address:
             problems.append(
                 f"{host.name or host.id} has roles but is {host.state}: it is left out until it is registered"
             )
@@ -135,7 +136,20 @@ def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, lis
         )  # fmt: skip
     except PlanProblem as problem:
         raise Problem(str(problem)) from problem
-    return compiled, problems, leftover
+    return compiled, [*problems, *_alone(compiled, members, wanted.layout)], leftover
+
+
+def _alone(compiled: Plan, members: Sequence[PlanHost], layout: Layout) -> list[str]:
+    """A sentence for each VIP with a single host behind it: that is allowed, and no high availability."""
+    found = []
+    for vip in layout.vips:
+        behind = [one.name for one in members if {*vip.roles} & {*compiled.roles_by_host.get(one.host_id, ())}]
+        if len(behind) == 1:
+            found.append(
+                f"VIP {vip.name} has only {behind[0]} behind it: with that host all that is reached there is lost; "
+                "three hosts go on without any one of them"
+            )
+    return found
 
 
 def _no_longer_wanted(deployed: Sequence[str], names: Sequence[str], roles: Mapping[str, Role]) -> list[str]:

@@ -22,6 +22,7 @@ from pxeforge.services.power_driver import Deadline, Driver, PowerFault, Target
 from pxeforge.services.power_steps import Outcome, carry_out
 from pxeforge.services.power_turns import AT_A_TIME, turn, visit
 from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.services.versions import expect_power, version_of_power
 from pxeforge.store.tables import Host, Secret
 
 TIME_S: Final = 45.0  # one action on one host
@@ -226,7 +227,10 @@ def _for_each(texts: Sequence[str], work: Callable[[str], dict[str, Any]]) -> li
 # ---------------------------------------------------------------------------------------------- settings
 
 
-def set_power(ctx: Context, text: str, given: Mapping[str, Any], *, password: str | None, who: str) -> dict[str, Any]:
+def set_power(
+    ctx: Context, text: str, given: Mapping[str, Any], *, password: str | None, who: str,
+    expected_version: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """These settings instead of those before; nobody is asked yet. Without `password` the one before stays.
 
     It has to be given anew when driver or address change: it is never sent where who set it did not send it.
@@ -237,6 +241,7 @@ def set_power(ctx: Context, text: str, given: Mapping[str, Any], *, password: st
     driver = settings["driver"]
     with ctx.database.write() as session:
         host = hosts.find(session, text)
+        expect_power(session, host, _version(session, host), expected_version)
         before, name = power_record.stored(host), power_record.secret_name(host.id)
         if password is not None:
             secrets.put(session, ctx, name, power_settings.check_password(driver, password))
@@ -258,11 +263,12 @@ def set_power(ctx: Context, text: str, given: Mapping[str, Any], *, password: st
         return _described(session, ctx, host)
 
 
-def clear_power(ctx: Context, text: str, *, who: str) -> dict[str, Any]:
-    """The host's power settings and its password are forgotten; raises NotFound where there are none."""
+def clear_power(ctx: Context, text: str, *, who: str, expected_version: str | None = None) -> dict[str, Any]:
+    """The host's power settings and its password are forgotten; raises NotFound where there are none, Stale."""
     with ctx.database.write() as session:
         host = hosts.find(session, text)
         _check_set(host)
+        expect_power(session, host, _version(session, host), expected_version)
         before = power_record.stored(host)
         power_record.forget(session, host.id)
         host.settings = {key: value for key, value in host.settings.items() if key != power_record.KEY}
@@ -280,8 +286,12 @@ def _described(session: Session, ctx: Context, host: Host) -> dict[str, Any]:
         "host": _label(host), "id": host.id, "driver": settings.get("driver"),
         "address": settings.get("address"), "user": settings.get("user"), "can": _can(ctx, settings),
         "has_password": session.get(Secret, power_record.secret_name(host.id)) is not None,
-        "refused": _refusal(host), "settings": settings,
+        "refused": _refusal(host), "settings": settings, "version": _version(session, host),
     }  # fmt: skip
+
+
+def _version(session: Session, host: Host) -> str:
+    return version_of_power(host, power_record.stored(host), session.get(Secret, power_record.secret_name(host.id)))
 
 
 def _can(ctx: Context, settings: Mapping[str, Any]) -> list[str]:

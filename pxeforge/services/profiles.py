@@ -109,10 +109,11 @@ def change(
         profile.parameters = {**merged, **parameters}
         profile.image = image or profile.image
         profile.template = template or profile.template
-        record(
-            session, ctx, source="operator", kind="profile_changed", who=who, message=f"profile {name} changed",
-            data=differing(before, _told(profile)),
-        )  # fmt: skip
+        if before != _told(profile):
+            record(
+                session, ctx, source="operator", kind="profile_changed", who=who, message=f"profile {name} changed",
+                data=differing(before, _told(profile)),
+            )  # fmt: skip
         return {**view(profile), "version": version_of_profile(profile)}
 
 

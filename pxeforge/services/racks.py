@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, defer
 from pxeforge.services.context import Context
 from pxeforge.services.events import differing, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.services.versions import expect_rack, version_of_rack
 from pxeforge.store.tables import Host, Rack
 
 HEIGHT: Final = 42  # units of a rack that nobody said anything about
@@ -117,6 +118,19 @@ def rack_view(ctx: Context, only: Collection[str] | None = None) -> list[dict[st
     return [_one_rack(one, known.get(one), placed.get(one, ())) for one in sorted({*known, *placed}, key=natural)]
 
 
+def show(ctx: Context, name: str) -> dict[str, Any]:
+    """One rack as rack_view tells it, with the version of what was said of it. Raises NotFound."""
+    found = rack_view(ctx, [name])
+    if not found:
+        raise NotFound(f"there is no rack {name!r}: see `pxeforge rack list`")
+    (rack,) = found
+    return {**rack, "version": version_of_rack(name, rack["height"], rack["note"])}
+
+
+def _version(name: str, row: Rack | None) -> str:
+    return version_of_rack(name, row.height if row else HEIGHT, row.note if row else "")
+
+
 def natural(name: str) -> list[tuple[int, int | str]]:
     """r2 before r10."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d{1,9})", name) if part]
@@ -140,14 +154,16 @@ def _one_rack(name: str, row: Rack | None, placed: Iterable[tuple[Host, Position
 
 
 def set_rack(
-    ctx: Context, name: str, *, height: int | None = None, note: str | None = None, who: str
-) -> dict[str, Any]:
-    """Says how tall a rack is, or a word about it; makes it if need be. Raises Problem."""
+    ctx: Context, name: str, *, height: int | None = None, note: str | None = None, who: str,
+    expected_version: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Says how tall a rack is, or a word about it; makes it if need be. Raises Problem, Stale."""
     parse({"name": name, "height": height})
     if note is not None and (len(note) > 200 or not note.isprintable()):
         raise Problem("the note of a rack is one line of at most 200 characters")
     with ctx.database.write() as session:
         row = session.get(Rack, name)
+        expect_rack(session, name, _version(name, row), expected_version)
         before = {"height": row.height, "note": row.note} if row else {}
         if row is None:
             row = Rack(name=name, height=HEIGHT, note="")
@@ -160,7 +176,7 @@ def set_rack(
                 session, ctx, source="operator", kind="rack_changed", who=who, message=f"rack {name} changed by {who}",
                 data=differing(before, after),
             )  # fmt: skip
-        return {"name": name, **after}
+        return {"name": name, **after, "version": _version(name, row)}
 
 
 def _refuse_too_low(session: Session, row: Rack) -> None:
@@ -171,12 +187,13 @@ def _refuse_too_low(session: Session, row: Rack) -> None:
             raise Conflict(f"{host.name or host.id} stands at {place}, above {row.height}: move it first")
 
 
-def remove_rack(ctx: Context, name: str, *, who: str) -> None:
-    """Forgets what was said of a rack; refused while hosts stand in it."""
+def remove_rack(ctx: Context, name: str, *, who: str, expected_version: str | None = None) -> None:
+    """Forgets what was said of a rack; refused while hosts stand in it. Raises Problem, Stale."""
     with ctx.database.write() as session:
         row = session.get(Rack, name)
         if row is None:
             raise NotFound(f"there is no rack {name!r} that something was said of: see `pxeforge rack list`")
+        expect_rack(session, name, _version(name, row), expected_version)
         inside = session.scalars(
             select(Host).where(Host.settings[_SETTING]["name"].as_string() == name).limit(1)
         ).first()

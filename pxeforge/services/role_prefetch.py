@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.engine.plan import PlanHost, PlanProblem, PlanServer, compile_plan
 from pxeforge.engine.release import Release
-from pxeforge.engine.roles import Role, RoleTask
+from pxeforge.engine.roles import Role, Roles, RoleTask
 from pxeforge.services import blueprints, plans, prefetch
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
@@ -139,12 +139,13 @@ def _coming(ctx: Context, armed_for: str | None, images: dict[str, System | None
 
 
 def _packages(
-    host: Host, names: Sequence[str], system: System, roles: Mapping[str, Role], releases: Mapping[str, Release]
+    host: Host, names: Sequence[str], system: System, roles: Roles, releases: Mapping[str, Release]
 ) -> list[str] | Problem:
     """The packages that these roles, and those they require, install on the host; or why that is not known yet."""
     facts = host.facts if _running(host) else {**host.facts, "os": _os_of(system, releases)}
     alone = PlanHost(
-        host_id=host.id, name=host.name or host.id, roles=tuple(name for name in names if name in roles),
+        host_id=host.id, name=host.name or host.id,
+        roles=tuple(name for name in names if name in roles or name in roles.broken),
         addresses=(host.address,) if host.address else (), facts=facts,
     )  # fmt: skip
     if not alone.roles:
@@ -163,9 +164,12 @@ def _os_of(system: System, releases: Mapping[str, Release]) -> dict[str, str]:
     return {"codename": system.suite, **match}
 
 
-def _only_packages(roles: Mapping[str, Role]) -> dict[str, Role]:
+def _only_packages(roles: Roles) -> Roles:
     """The roles with nothing in them but their steps that install packages: no order, no other host, no disk."""
-    return {name: replace(role, tasks=tuple(_reduced(role)), disks=None, networks=()) for name, role in roles.items()}
+    reduced = {
+        name: replace(role, tasks=tuple(_reduced(role)), disks=None, networks=()) for name, role in roles.items()
+    }
+    return Roles(reduced, roles.broken)
 
 
 def _reduced(role: Role) -> Iterable[RoleTask]:

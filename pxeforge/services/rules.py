@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from pxeforge.domain.host_name import why_no_host_name
 from pxeforge.domain.host_rules import (
     BadRule,
     Gives,
@@ -36,6 +37,7 @@ from pxeforge.services.events import differing, record, told_lately
 from pxeforge.services.host_subjects import select_hosts, subjects_of
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from pxeforge.services.racks import Position, position_of
+from pxeforge.services.versions import expect_rule, version_of_rule
 from pxeforge.store.tables import Attempt, Host, Rack, RuleMark, Token
 from pxeforge.store.tables import Rule as RuleRow
 
@@ -57,11 +59,11 @@ def list_rules(ctx: Context) -> list[dict[str, Any]]:
 
 
 def show(ctx: Context, name: str) -> dict[str, Any]:
-    """Raises NotFound."""
-    found = next((one for one in list_rules(ctx) if one["name"] == name), None)
-    if found is None:
-        raise _unknown(name)
-    return found
+    """With its version; raises NotFound."""
+    with ctx.database.read() as session:
+        row = _find(session, name)
+        number = next(number for number, one in enumerate(_rows(session), start=1) if one is row)
+        return {**_view(row, number), "version": version_of_rule(row)}
 
 
 def add(
@@ -92,10 +94,12 @@ def add(
 def change(
     ctx: Context, name: str, *, who: str, when: Mapping[str, Any] | None = None, gives: Mapping[str, Any] | None = None,
     enabled: bool | None = None, most: int | None = None, new_name: str | None = None,
+    expected_version: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sets what is given and leaves the rest; of `when` and `gives` a key with None goes away. Raises Problem."""
+    """Sets what is given, leaves the rest; of `when` and `gives` a key with None goes away. Raises Problem, Stale."""
     with ctx.database.write() as session:
         row = _find(session, name)
+        expect_rule(session, row, expected_version)
         before = _told(row)
         criteria, given = _read(_overlaid(row.criteria, when), _overlaid(row.gives, gives))
         _check_given(ctx, session, given)
@@ -116,7 +120,7 @@ def change(
             row.changed_at = ctx.clock()
             _audit(session, ctx, row, "rule_changed", who, before, _told(row))
         session.flush()
-        return _view(row, row.position)
+        return {**_view(row, row.position), "version": version_of_rule(row)}
 
 
 def move(ctx: Context, name: str, position: int, *, who: str) -> dict[str, Any]:
@@ -131,10 +135,11 @@ def move(ctx: Context, name: str, position: int, *, who: str) -> dict[str, Any]:
         return _view(row, row.position)
 
 
-def remove(ctx: Context, name: str, *, who: str) -> None:
-    """What the rule gave to hosts stays with them."""
+def remove(ctx: Context, name: str, *, who: str, expected_version: str | None = None) -> None:
+    """What the rule gave to hosts stays with them. Raises NotFound, Stale."""
     with ctx.database.write() as session:
         row = _find(session, name)
+        expect_rule(session, row, expected_version)
         before = _told(row)
         session.delete(row)
         session.flush()
@@ -304,6 +309,9 @@ def _host_name(template: str, subject: Subject, number: int | None) -> str:
     name = as_host_name(fill(template, subject, n=number))
     if not name:
         raise NoValue(f"{template} gives no host name")
+    why_not = why_no_host_name(name)
+    if why_not is not None:
+        raise NoValue(why_not)
     return name
 
 

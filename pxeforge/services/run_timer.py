@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import delete, func, select
@@ -11,23 +12,28 @@ from sqlalchemy.orm import Session
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.services.context import Context
 from pxeforge.services.deploys import TIMER, Start, start
+from pxeforge.services.events import record
 from pxeforge.services.problems import Problem
-from pxeforge.store.tables import AgentCredential, Host, Run, RunTask
+from pxeforge.store.tables import AgentCredential, Event, Host, Run, RunTask
 
 What = Literal["verify", "drift"]
 _LIVE_S: Final = 60.0  # only hosts whose agent was heard of lately: the others have a diagnosis of their own
 _KEPT: Final = 20  # runs of each kind
 _WHO: Final = "timer"
+_AGAIN_S: Final = 60.0  # after a plan could not be made
+_SAID_FOR_S: Final = 86400.0
+_failed: dict[tuple[Path, What], float] = {}  # by data directory: when a plan could not be made
 
 
 def tick(ctx: Context) -> str | None:
-    """Starts what is most overdue, if nothing is running; the id of the run."""
+    """Starts what is most overdue of what can start, if nothing is running; the id of the run."""
     every_s: dict[What, float] = {"verify": ctx.verify_every_s, "drift": ctx.drift_every_s}
     late = {what: _late(ctx, what, seconds) for what, seconds in every_s.items() if seconds > 0}
-    due = [what for what, how in late.items() if how >= 1.0]
+    due = [what for what, how in late.items() if how >= 1.0 and not _is_held(ctx, what)]
     if not due or _is_busy(ctx):
         return None
-    return _start(ctx, max(due, key=lambda what: late[what]))
+    tried = (_start(ctx, what) for what in sorted(due, key=lambda what: -late[what]))
+    return next((run_id for run_id in tried if run_id is not None), None)
 
 
 def _late(ctx: Context, what: What, every_s: float) -> float:
@@ -56,8 +62,27 @@ def _start(ctx: Context, what: What) -> str | None:
     asked = Start(kind=kind, who=_WHO, blueprint=blueprint, check=what == "drift", limit=hosts, origin=TIMER)
     try:
         return str(start(ctx, asked)["id"])
-    except Problem:  # no role of these hosts has a check, a role's file is broken: operators hear it when they deploy
+    except Problem as problem:
+        _tell(ctx, what, str(problem))
         return None
+
+
+def _is_held(ctx: Context, what: What) -> bool:
+    """A plan that cannot be made costs as much as one that can."""
+    return abs(ctx.clock() - _failed.get((ctx.data_dir, what), -math.inf)) < _AGAIN_S
+
+
+def _tell(ctx: Context, what: What, reason: str) -> None:
+    """In the audit log, where runs of the timer are too: each reason once a day."""
+    now, kind = ctx.clock(), f"{what}_held"
+    _failed[ctx.data_dir, what] = now
+    does = "the checks that are due cannot begin" if what == "verify" else "the dry run that is due cannot begin"
+    message = f"{does}: {reason}"
+    with ctx.database.write() as session:
+        of_it = select(Event).where(Event.who == _WHO, Event.kind == kind).order_by(Event.id.desc()).limit(1)
+        last = session.scalars(of_it).first()
+        if last is None or last.message != message or abs(now - last.at) >= _SAID_FOR_S:
+            record(session, ctx, source="engine", kind=kind, who=_WHO, message=message)
 
 
 def _last_blueprint(session: Session) -> str | None:

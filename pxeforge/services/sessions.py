@@ -30,12 +30,12 @@ class SessionUser(NamedTuple):
 
 
 def start(ctx: Context, name: str, *, address: str, browser: str) -> str:
-    """What the cookie is to say; the user has just proved who it is. Raises NotFound if it is gone by now."""
+    """What the cookie is to say; the user has just proved who it is. Raises NotFound if it is gone or disabled now."""
     key, now = secrets.token_urlsafe(32), ctx.clock()
     with ctx.database.write() as session:
         user = session.get(User, name)
-        if user is None:
-            raise NotFound(f"there is no user {name}")
+        if user is None or user.disabled:
+            raise NotFound(f"there is no user {name} who may log in")
         session.execute(delete(LoginSession).where(~_lives(now)))
         session.add(
             LoginSession(
@@ -57,7 +57,7 @@ def user_of(ctx: Context, key: str, *, active: bool) -> SessionUser | None:
         row = session.execute(
             select(LoginSession, User)
             .join(User, User.name == LoginSession.user_name)
-            .where(LoginSession.digest == digest(key), _lives(now))
+            .where(LoginSession.digest == digest(key), _lives(now), User.disabled.is_(False))
         ).first()
     if row is None:
         return None

@@ -151,8 +151,7 @@ class _Track:
     def _netbooted(self, event: Event, at: float) -> None:
         if event.data.get("decision") != "install":
             return
-        by_loader = event.message.partition(" on ")[0].endswith("by iPXE")
-        if self._now_in == ARMED or (self._now_in in (MENU, KERNEL) and not by_loader):
+        if self._now_in == ARMED or (self._now_in in (MENU, KERNEL) and not by_ipxe(event.message)):
             again = self._now_in != ARMED
             self._open(NETBOOT, at, ("booted again: " if again else "") + event.message)
 
@@ -170,6 +169,11 @@ class _Track:
 def step_of(event: Event) -> str:
     """What the installer is at, as it calls it."""
     return "late script" if event.kind == "late" else event.message.removeprefix("d-i: ")
+
+
+def by_ipxe(netboot: str) -> bool:
+    """Whether iPXE asked, by the message of a netboot: mostly the loader that the firmware has just fetched."""
+    return netboot.partition(" on ")[0].endswith("by iPXE")
 
 
 def is_loader(event: Event) -> bool:

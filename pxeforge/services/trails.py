@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pxeforge.domain.diagnosis import Mark, Trail
 from pxeforge.domain.lifecycle import HostState, Signal
 from pxeforge.services.boot_menu import Purpose, asks
-from pxeforge.services.timeline import is_kernel, is_loader, monotonic
+from pxeforge.services.timeline import by_ipxe, is_kernel, is_loader, monotonic
 from pxeforge.store.tables import AgentCredential, Attempt, Event, Host
 
 _AT_ONCE: Final = 200  # hosts of one query
@@ -26,7 +26,7 @@ _WORDS: Final = ("installer_step", "early", "disks", "late", "wipe", "progress",
 _ENDS: Final = (Signal.GAVE_UP.value, Signal.RUN_FAILED.value)
 _FOLLOWED: Final = (
     "netboot", "tftp_sent", "loader_fetched", "image_fetched", Signal.ANSWERS_FETCHED.value,
-    Signal.WIPE_BEGUN.value, *_PLAIN, *_WORDS, *_ENDS,
+    Signal.WIPE_BEGUN.value, Signal.RETIRE.value, *_PLAIN, *_WORDS, *_ENDS,
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _chunk(session: Session, host_ids: Sequence[str], now: float) -> list[Follow
 def walk(trail: Trail, events: Sequence[Any], now: float) -> None:
     """Takes the events of one host, in the order in which they were written, into its trail."""
     for event, mark in _marked(events, now):
-        if event.kind == Signal.ARM.value:
+        if event.kind in (Signal.ARM.value, Signal.RETIRE.value):
             _begin_anew(trail)
         _take(trail, event, mark)
 
@@ -99,6 +99,7 @@ def _begin_anew(trail: Trail) -> None:
         "registered", "agent", "ended", "failed_in",
     ):  # fmt: skip
         setattr(trail, name, getattr(fresh, name))
+    trail.starts.clear()
     trail.boots_after.clear()
 
 
@@ -124,14 +125,31 @@ def _take(trail: Trail, event: Any, mark: Mark) -> None:
 
 
 def _netbooted(trail: Trail, event: Any, mark: Mark) -> None:
+    if trail.failed_in is HostState.ARMED:
+        return  # its time is over: that it is told so now says nothing of why it did not boot
     trail.netboot = mark
     if event.data.get("decision") == "install":
-        trail.offered = mark
+        _offered(trail, mark)
         return
     trail.local = mark
     last = trail.boots_after[-1] if trail.boots_after else None
-    if trail.registered is not None and (last is None or mark.at - last.at > _REBOOT_S):
+    if (trail.registered or trail.finished) is not None and (last is None or mark.at - last.at > _REBOOT_S):
         trail.boots_after.append(mark)
+
+
+def _offered(trail: Trail, mark: Mark) -> None:
+    """A firmware that takes nothing asks every minute: only after it took something it has started anew."""
+    taken = _newest(trail.loader, trail.menu, trail.kernel)
+    if trail.offered is None or trail.offered.id < _newest(trail.loader, trail.menu, trail.kernel, trail.local):
+        trail.offered = mark
+    last = trail.starts[-1] if trail.starts else None
+    by_chained = by_ipxe(mark.message) and _newest(trail.menu, trail.kernel) < (last.id if last else 0) < taken
+    if last is None or (last.id < taken and not by_chained and mark.at - last.at > _REBOOT_S):
+        trail.starts.append(mark)
+
+
+def _newest(*marks: Mark | None) -> int:
+    return max((mark.id for mark in marks if mark is not None), default=0)
 
 
 def _spoke(trail: Trail, event: Any, mark: Mark) -> None:

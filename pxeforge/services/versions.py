@@ -10,13 +10,15 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from pxeforge.services.problems import Stale
-from pxeforge.store.tables import Event, Host, Profile, User
+from pxeforge.store.tables import Event, Host, Profile, Rule, Secret, User, Webhook
+
+_DONE_TO_RULES: Final = ("added", "changed", "moved")
 
 
 def version_of(host: Host) -> str:
@@ -35,7 +37,31 @@ def version_of_profile(profile: Profile) -> str:
 
 
 def version_of_user(user: User) -> str:
-    return _digest({"name": user.name, "role": user.role, "created_at": user.created_at})
+    return _digest({"name": user.name, "role": user.role, "created_at": user.created_at, "disabled": user.disabled})
+
+
+def version_of_rule(rule: Rule) -> str:
+    """Without its place in the order, which other rules change too."""
+    return _digest(
+        {
+            "id": rule.id, "name": rule.name, "enabled": rule.enabled, "when": rule.criteria, "set": rule.gives,
+            "most": rule.most,
+        }
+    )  # fmt: skip
+
+
+def version_of_rack(name: str, height: int, note: str) -> str:
+    """Of what is said of a rack; one that nothing was said of has the usual height and no note."""
+    return _digest({"name": name, "height": height, "note": note})
+
+
+def version_of_power(host: Host, settings: Mapping[str, Any], password: Secret | None) -> str:
+    """How the host's power is reached; a password that was set anew makes a new version."""
+    return _digest({"id": host.id, "settings": settings, "password": password.ciphertext if password else None})
+
+
+def version_of_webhook(webhook: Webhook) -> str:
+    return _digest({"id": webhook.id, "url": webhook.url, "events": webhook.events})
 
 
 def expect_host(session: Session, host: Host, version: str | None) -> None:
@@ -57,6 +83,35 @@ def expect_user(session: Session, user: User, version: str | None) -> None:
         about = Event.message.startswith(f"{user.name} is now ", autoescape=True)
         added = Event.message.startswith(f"user {user.name} added ", autoescape=True)
         raise _stale(session, f"the user {user.name}", Event.kind.startswith("user_") & (about | added))
+
+
+def expect_rule(session: Session, rule: Rule, version: str | None) -> None:
+    """The same for a rule."""
+    if version not in (None, version_of_rule(rule)):
+        of_it = [Event.message.startswith(f"rule {done}: {rule.name} by ", autoescape=True) for done in _DONE_TO_RULES]
+        raise _stale(session, f"the rule {rule.name}", Event.kind.startswith("rule_") & or_(*of_it))
+
+
+def expect_rack(session: Session, name: str, present: str, version: str | None) -> None:
+    """The same for a rack, of which `present` is the version that it has."""
+    if version not in (None, present):
+        of_it = [
+            Event.message.startswith(f"rack {name} {done} by ", autoescape=True) for done in ("changed", "removed")
+        ]
+        raise _stale(session, f"the rack {name}", Event.kind.startswith("rack_") & or_(*of_it))
+
+
+def expect_power(session: Session, host: Host, present: str, version: str | None) -> None:
+    """The same for how a host's power is reached."""
+    if version not in (None, present):
+        of_it = (Event.host_id == host.id) & Event.kind.in_(("power_set", "power_cleared"))
+        raise _stale(session, f"the power of {host.name or host.id}", of_it)
+
+
+def expect_webhook(session: Session, webhook: Webhook, version: str | None) -> None:
+    """The same for a webhook."""
+    if version not in (None, version_of_webhook(webhook)):
+        raise _stale(session, f"the webhook {webhook.id}", Event.kind.startswith("webhook_"))
 
 
 def _stale(session: Session, what: str, of_it: ColumnElement[bool]) -> Stale:

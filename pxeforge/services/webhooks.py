@@ -25,6 +25,7 @@ from pxeforge.services.context import Context, new_id
 from pxeforge.services.events import record
 from pxeforge.services.hidden import hide_everywhere
 from pxeforge.services.problems import Conflict, NotFound, Problem
+from pxeforge.services.versions import expect_webhook, version_of_webhook
 from pxeforge.services.webhook_target import Limits, NotDelivered, check_url, post
 from pxeforge.store.tables import Event, Webhook, WebhookDelivery
 
@@ -82,15 +83,17 @@ def list_webhooks(ctx: Context) -> list[dict[str, Any]]:
 
 
 def show(ctx: Context, webhook_id: str) -> dict[str, Any]:
-    """One of them; raises NotFound."""
+    """One of them with its version; raises NotFound."""
     with ctx.database.read() as session:
-        return _view(_find(session, webhook_id), _counts(session).get(webhook_id, {}))
+        row = _find(session, webhook_id)
+        return {**_view(row, _counts(session).get(webhook_id, {})), "version": version_of_webhook(row)}
 
 
-def remove(ctx: Context, webhook_id: str, *, who: str) -> None:
-    """With it go its deliveries, also those that wait."""
+def remove(ctx: Context, webhook_id: str, *, who: str, expected_version: str | None = None) -> None:
+    """With it go its deliveries, also those that wait. Raises NotFound, Stale."""
     with ctx.database.write() as session:
         row = _find(session, webhook_id)
+        expect_webhook(session, row, expected_version)
         session.execute(delete(WebhookDelivery).where(WebhookDelivery.webhook_id == row.id))
         session.delete(row)
         record(

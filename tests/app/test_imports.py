@@ -13,7 +13,7 @@ from pxeforge.app.assembly import open_context
 from pxeforge.app.imports import Wish, import_image
 from pxeforge.app.settings import Settings
 from pxeforge.cli.main import main
-from pxeforge.services import events, profiles
+from pxeforge.services import audit, events, profiles
 from pxeforge.services.image_store import ImportProblem
 from pxeforge.services.mirror_source import MirrorSource
 from tests.services import small_media
@@ -36,6 +36,8 @@ def test_an_import_makes_the_profile_and_is_told_once(
     ctx = open_context(settings)
     assert [row["name"] for row in profiles.list_profiles(ctx)] == ["debian-13"]
     assert [row["kind"] for row in events.recent(ctx)].count("image_imported") == 1
+    audited = audit.entries(ctx, audit.Filter(via="local"))
+    assert [(row["who"], row["kind"]) for row in audited] == [("root", "profile_created"), ("root", "image_imported")]
 
 
 @pytest.mark.skipif(not small_media.HAS_XORRISO, reason="needs xorriso")

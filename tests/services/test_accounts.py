@@ -87,6 +87,41 @@ def test_the_last_admin_stays_admin_whatever_other_users_there_are(ctx: Context)
     assert [(user["name"], user["role"]) for user in accounts.list_users(ctx)] == [("bob", "admin")]
 
 
+def test_a_disabled_user_is_let_in_by_nothing_until_enabled(ctx: Context) -> None:
+    accounts.add(ctx, "boss", PASSWORD, role=ADMIN, who="test")
+    accounts.add(ctx, "ann", PASSWORD, role=ADMIN, who="test")
+    key = sessions.start(ctx, "ann", address="::1", browser="x")
+    assert accounts.set_disabled(ctx, "ann", True, who="boss")["disabled"] is True
+    assert sessions.user_of(ctx, key, active=True) is None
+    assert accounts.login(ctx, Throttle(), "ann", PASSWORD, "::1") is None
+    assert "ann is disabled: login refused from ::1" in events.recent(ctx)[0]["message"]
+    with pytest.raises(NotFound, match="who may log in"):
+        sessions.start(ctx, "ann", address="::1", browser="x")
+    accounts.set_disabled(ctx, "ann", True, who="boss")
+    accounts.set_disabled(ctx, "ann", False, who="boss")
+    assert sessions.user_of(ctx, key, active=True) is None
+    assert accounts.login(ctx, Throttle(), "ann", PASSWORD, "::1") is ADMIN
+    told = [(row["who"], row["data"]) for row in events.recent(ctx) if row["kind"] in ("user_disabled", "user_enabled")]
+    assert told == [
+        ("boss", {"before": {"disabled": True}, "after": {"disabled": False}}),
+        ("boss", {"before": {"disabled": False}, "after": {"disabled": True}}),
+    ]
+
+
+def test_the_last_admin_who_can_come_in_stays(ctx: Context) -> None:
+    for name in ("boss", "ann"):
+        accounts.add(ctx, name, PASSWORD, role=ADMIN, who="test")
+    accounts.set_disabled(ctx, "ann", True, who="boss")
+    with pytest.raises(Conflict, match="the last admin cannot be disabled"):
+        accounts.set_disabled(ctx, "boss", True, who="boss")
+    with pytest.raises(Conflict, match="the last admin cannot be removed"):
+        accounts.remove(ctx, "boss", who="boss")
+    with pytest.raises(Conflict, match="the last admin cannot be made less"):
+        accounts.set_role(ctx, "boss", UserRole.VIEWER, who="boss")
+    accounts.remove(ctx, "ann", who="boss")
+    assert [one["name"] for one in accounts.list_users(ctx)] == ["boss"]
+
+
 def test_who_is_no_user_cannot_be_changed(ctx: Context) -> None:
     for change in (
         lambda: accounts.remove(ctx, "ghost", who="test"),

@@ -80,6 +80,23 @@ def test_hosts_and_profiles_tell_before_and_after(ctx: Context) -> None:
     assert last(ctx, "profile_removed")["data"]["before"]["image"] == "debian-12"
 
 
+@pytest.mark.parametrize("called", ["n9", "N9", MAC, MAC.upper().replace(":", "-"), "52:54:00:00:00:02"])
+def test_what_a_forgotten_host_was_called_still_leads_to_its_entries(ctx: Context, called: str) -> None:
+    for _ in range(2):
+        hosts.add(ctx, macs=[MAC, "52:54:00:00:00:02"], name="n9", who="ann")
+        hosts.forget(ctx, "n9", who="ann")
+    kinds = [one["kind"] for one in entries(ctx, Filter(host=called))]
+    assert kinds == ["forgotten", "changed", "adopt"] * 2
+    hosts.add(ctx, macs=[MAC], name="n9", who="bob")
+    known_now = [one["who"] for one in entries(ctx, Filter(host="n9"))]
+    assert known_now == ["bob", "bob"]
+
+
+def test_a_host_that_never_was_is_unknown_to_the_audit_log(ctx: Context) -> None:
+    with pytest.raises(NotFound, match="no host is known as 'n9'"):
+        entries(ctx, Filter(host="n9"))
+
+
 def test_arming_tells_what_for(ctx: Context, armed: dict[str, Any]) -> None:
     data = last(ctx, "arm")["data"]
     assert (data["from"], data["to"], data["after"]["image"]) == ("known", "armed", "debian-13/20250803")

@@ -24,6 +24,7 @@ from pxeforge.services import (
     install_ends,
     installer_reports,
     registration,
+    retirement,
     wire_answers,
     wire_menus,
 )
@@ -187,6 +188,129 @@ def test_a_profile_may_give_a_part_more_time(ctx: Context, clock: Clock, profile
     assert held_up(ctx) is None
     clock.now += 7200
     assert held_up(ctx) == "never_seen"
+
+
+def boot(ctx: Context, *, to: str) -> None:
+    """A netboot that comes as far as `to`."""
+    netboot(ctx)
+    with ctx.database.write() as session:
+        hosts.find(session, "n1").address = PEER
+    Desk(ctx).tftp_closed("shimx64.efi", PEER, sent=9, duration_s=0.1, problem=None)
+    if to == "loader":
+        return
+    wire_menus.menu(ctx, NIC, MenuKind.GRUB, peer=PEER)
+    if to == "kernel":
+        wire_menus.image_fetched(ctx, "linux", peer=PEER, head=False)
+
+
+@pytest.mark.parametrize("every_s", [50, 60, 180, 300, 900])
+@pytest.mark.parametrize(("to", "reached"), [("loader", "boot loader"), ("menu", "menu"), ("kernel", "kernel")])
+def test_a_host_that_starts_again_and_again_is_told_of_once(
+    ctx: Context, armed: dict[str, Any], clock: Clock, every_s: int, to: str, reached: str
+) -> None:
+    assert armed
+    found: list[str | None] = []
+    for _ in range(7):
+        boot(ctx, to=to)
+        clock.now += every_s / 2
+        found.append(held_up(ctx))
+        clock.now += every_s / 2
+    assert found[0] in (None, "kernel_never_fetched", "menu_never_asked")
+    assert found[-1] == "start_loop"
+    assert f"last reached: {reached}" in hosts.show(ctx, "n1")["diagnosis"]["sentence"]
+    assert told(ctx).count(("diagnosis", "start_loop")) == 1
+
+
+def test_a_loop_that_never_ends_is_the_reason_why_it_failed(ctx: Context, armed: dict[str, Any], clock: Clock) -> None:
+    assert armed
+    while hosts.show(ctx, "n1")["state"] != "failed":
+        boot(ctx, to="kernel")
+        clock.now += 300
+        expiry.expire(ctx)
+    assert held_up(ctx) == "start_loop"
+
+
+def test_a_loader_that_asks_by_dhcp_again_is_no_second_start(ctx: Context, armed: dict[str, Any], clock: Clock) -> None:
+    assert armed
+    ipxe = BootRequest(mac=NIC, firmware=Firmware.UEFI_X64, is_ipxe=True, vendor_class="PXEClient", interface="br0")
+    for _ in range(2):
+        boot(ctx, to="loader")
+        clock.now += 70  # slow enough that the timeline tells of both
+        Desk(ctx).dhcp_seen(ipxe, message_type="DISCOVER", server_mode=True)
+        clock.now += 70
+    assert held_up(ctx) == "offer_not_taken"  # by the loader, and not "start_loop"
+
+
+def test_a_firmware_that_takes_no_offer_is_not_in_a_loop(ctx: Context, armed: dict[str, Any], clock: Clock) -> None:
+    assert armed
+    for _ in range(10):
+        netboot(ctx)
+        clock.now += 61
+    assert held_up(ctx) == "offer_not_taken"
+
+
+def test_what_was_armed_in_vain_is_told_until_it_is_armed_again(
+    ctx: Context, armed: dict[str, Any], clock: Clock, profile: str
+) -> None:
+    assert armed
+    clock.now += arming.ARMED_FOR_S + 1
+    expiry.expire(ctx)
+    assert hosts.show(ctx, "n1")["state"] == "known"
+    for _ in range(3):
+        clock.now += 3600
+        netboot(ctx)  # what it is told now is no news of that
+        assert held_up(ctx) == "never_booted"
+    assert [one["host"] for one in diagnosis.what_needs_attention(ctx)] == ["n1"]
+    assert "never seen on the wire" in hosts.show(ctx, "n1")["diagnosis"]["sentence"]
+    assert told(ctx) == [("diagnosis", "never_booted")]
+    arming.arm(ctx, "n1", profile=profile, who="ann")
+    assert held_up(ctx) is None
+    install_ends.disarm(ctx, "n1", who="ann")
+    assert held_up(ctx) is None
+
+
+def test_a_host_that_comes_back_into_use_is_not_reproached_with_what_was(
+    ctx: Context, armed: dict[str, Any], clock: Clock
+) -> None:
+    assert armed
+    clock.now += arming.ARMED_FOR_S + 1
+    expiry.expire(ctx)
+    assert held_up(ctx) == "never_booted"
+    retirement.retire(ctx, "n1", who="ann")
+    retirement.revive(ctx, "n1", who="ann")
+    assert held_up(ctx) is None
+
+
+def test_an_installed_host_that_does_not_register_and_netboots_is_in_a_loop(
+    ctx: Context, clock: Clock, tokens: Tokens
+) -> None:
+    wire_answers.answers(ctx, tokens("answers"), peer=PEER)
+    installer_reports.finished(ctx, tokens("installer"), "done", peer=PEER)
+    for _ in range(3):
+        clock.now += 400
+        netboot(ctx)
+    assert held_up(ctx) == "boot_loop"
+    over(clock, "installed")
+    expiry.expire(ctx)
+    assert held_up(ctx) == "boot_loop"
+
+
+def test_a_late_command_that_never_came_is_still_the_reason_when_the_time_is_over(
+    ctx: Context, clock: Clock, tokens: Tokens
+) -> None:
+    wire_answers.answers(ctx, tokens("answers"), peer=PEER)
+    with ctx.database.write() as session:
+        hosts.find(session, "n1").address = PEER
+    said = SyslogLine(
+        peer_ip=PEER, priority=6, tag="main-menu", message="Menu item 'finish-install' selected", received_at=clock.now
+    )
+    Desk(ctx).installer_said(said)
+    clock.now += 60
+    netboot(ctx)
+    assert held_up(ctx) == "late_never_called"
+    over(clock, "install")
+    expiry.expire(ctx)
+    assert held_up(ctx) == "late_never_called"
 
 
 def test_what_was_before_the_last_arming_is_no_evidence(

@@ -1,5 +1,7 @@
 """The timeline: plain text, no echo, and bounded whatever peers do."""
 
+from typing import Any
+
 import pytest
 
 from pxeforge.services import events, hosts
@@ -28,6 +30,19 @@ def test_the_same_words_are_news_again_after_a_while(ctx: Context, clock: Clock)
         assert not events.told_lately(session, ctx, host["id"], "noted", "y", within_s=60)
         clock.now += 61
         assert not events.told_lately(session, ctx, host["id"], "noted", "x\x07", within_s=60)
+
+
+def test_a_timeline_can_be_read_on_from_any_event_and_none_is_left_out(ctx: Context, clock: Clock) -> None:
+    host = hosts.add(ctx, macs=[MAC], who="test")
+    for number in range(7):
+        clock.now += number
+        note(ctx, host["id"], "installer", f"line {number}")
+    whole, read = events.timeline(ctx, host["id"]), list[dict[str, Any]]()
+    while part := events.timeline(ctx, host["id"], after_id=read[-1]["id"] if read else 0, limit=3):
+        assert len(part) <= 3
+        read += part
+    assert read == whole
+    assert [row["since_s"] for row in whole] == [0, 0, 1, 2, 3, 4, 5, 6]
 
 
 def test_peers_cannot_fill_the_disk_and_what_operators_did_stays(ctx: Context) -> None:

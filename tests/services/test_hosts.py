@@ -1,8 +1,10 @@
+import re
 from typing import Any
 
 import pytest
 
-from pxeforge.services import events, hosts
+from pxeforge.domain.mac import MacAddress
+from pxeforge.services import events, hosts, install_ends
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, NotFound, Problem
 from tests.conftest import FACTS, MAC
@@ -40,6 +42,60 @@ def test_two_hosts_cannot_have_one_name(ctx: Context, host: dict[str, Any]) -> N
 def test_names_that_no_hosts_file_can_hold_are_refused(ctx: Context, host: dict[str, Any], name: str) -> None:
     with pytest.raises(Problem, match="is not a host name"):
         hosts.change(ctx, "n1", name=name, who="test")
+
+
+@pytest.mark.parametrize("name", ["localhost", "ip6-loopback", "12", "0x7f", "import"])
+def test_a_name_that_would_not_lead_to_the_host_is_refused(ctx: Context, host: dict[str, Any], name: str) -> None:
+    with pytest.raises(Problem, match=r"choose another name|into the name"):
+        hosts.change(ctx, "n1", name=name, who="test")
+    assert hosts.show(ctx, host["id"])["name"] == "n1"
+
+
+GIVEN = [
+    ({"name": "db1"}, "has not the name db1: nothing was changed; `pxeforge host set n1`"),
+    ({"tags": ["rack1", "new"]}, "has not the tag new"),
+    ({"roles": ["base", "etcd"]}, "has not the role etcd"),
+    ({"macs": [MAC, OTHER]}, f"has not the MAC address {OTHER}: nothing was changed; `pxeforge host nic add n1`"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), GIVEN)
+def test_adding_a_host_that_is_known_rewrites_nothing(
+    ctx: Context, host: dict[str, Any], given: dict[str, Any], says: str
+) -> None:
+    hosts.change(ctx, "n1", tags=["rack1"], who="test")
+    hosts.assign(ctx, ["n1"], ["base"], who="test", known_roles=["base"])
+    before = hosts.show(ctx, "n1")
+    with pytest.raises(Conflict, match=re.escape(says)) as refused:
+        hosts.add(ctx, **{"macs": [MAC], **given}, who="ann")
+    assert str(refused.value).startswith(f"{MAC} belongs to host n1 already")
+    assert hosts.show(ctx, "n1") == before
+
+
+def test_adding_what_is_known_already_just_so_changes_nothing(ctx: Context, host: dict[str, Any]) -> None:
+    hosts.change(ctx, "n1", tags=["rack1", "db"], who="test")
+    before = events.timeline(ctx, host["id"])
+    added = hosts.add(ctx, macs=[MAC.upper()], name="n1", tags=["db"], who="ann")
+    assert (added["id"], added["tags"]) == (host["id"], ["db", "rack1"])
+    assert events.timeline(ctx, host["id"]) == before
+
+
+def test_adding_a_host_that_was_only_seen_adopts_it_with_its_further_nics(ctx: Context) -> None:
+    ctx.database.change(lambda change: hosts.discover(change, MacAddress.parse(MAC), ctx.clock()))
+    added = hosts.add(ctx, macs=[MAC, OTHER], name="n1", tags=["rack1"], who="ann")
+    assert (added["state"], added["name"], added["macs"], added["tags"]) == ("known", "n1", [MAC, OTHER], ["rack1"])
+    assert len(hosts.list_hosts(ctx)) == 1
+
+
+def test_an_armed_host_is_disarmed_before_it_is_forgotten(ctx: Context, armed: dict[str, Any]) -> None:
+    for state in ("armed", "booting", "installing", "installed", "wiping"):
+        with ctx.database.write() as session:
+            hosts.find(session, "n1").state = state
+        with pytest.raises(Conflict, match=f"the host is {state}: disarm it first, then forget it"):
+            hosts.forget(ctx, "n1", who="ann")
+    install_ends.disarm(ctx, "n1", who="ann")
+    hosts.forget(ctx, "n1", who="ann")
+    assert hosts.list_hosts(ctx) == []
 
 
 def test_a_change_is_told_with_before_and_after(ctx: Context, host: dict[str, Any]) -> None:
@@ -88,7 +144,6 @@ def test_an_unknown_setting_is_named(ctx: Context, host: dict[str, Any]) -> None
 
 
 def test_a_second_nic_that_was_discovered_alone_joins_its_host(ctx: Context, registered: dict[str, Any]) -> None:
-    from pxeforge.domain.mac import MacAddress
     from pxeforge.services.facts import merge_facts
     from tests.conftest import FACTS
 

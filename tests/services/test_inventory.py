@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pxeforge.domain.mac import MacAddress
-from pxeforge.services import hosts
+from pxeforge.services import hosts, role_catalogue
 from pxeforge.services.context import Context
-from pxeforge.services.inventory import ansible_inventory, host_variables, known_hosts
+from pxeforge.services.inventory import _KOLLA_GROUPS, Form, ansible_inventory, host_variables, known_hosts
 from pxeforge.services.problems import NotFound
 from tests.conftest import KEY, PEER
 
@@ -91,3 +91,21 @@ def test_a_stranger_on_the_wire_is_not_in_the_inventory(ctx: Context) -> None:
     with pytest.raises(NotFound):
         host_variables(ctx, "ghost")
     assert ansible_inventory(ctx)["all"] == {"hosts": [], "children": []}
+
+
+def test_kolla_ansible_gets_its_own_groups_by_tag_and_by_role(ctx: Context, registered: dict[str, Any]) -> None:
+    hosts.change(ctx, "n1", tags=["network", "rack-a"], who="test")
+    hosts.assign(ctx, ["n1"], ["keystone"], who="test", known_roles=["keystone"])
+    hosts.add(ctx, macs=["52:54:00:00:00:01"], name="n2", tags=["monitoring"], who="test")
+    found = ansible_inventory(ctx, Form.KOLLA)
+    members = {name: group.get("hosts") for name, group in found.items() if name not in ("_meta", "all", "baremetal")}
+    assert members == {
+        "control": ["n1"], "network": ["n1"], "compute": [], "storage": [], "monitoring": ["n2"],
+    }  # fmt: skip
+    assert found["baremetal"] == {"children": ["control", "network", "compute", "storage", "monitoring"]}
+    assert found["_meta"] == ansible_inventory(ctx)["_meta"]
+
+
+def test_the_roles_that_stand_for_kollas_groups_are_roles_that_there_are(ctx: Context) -> None:
+    named = {role for roles in _KOLLA_GROUPS.values() for role in roles}
+    assert named <= {role["name"] for role in role_catalogue.known_roles(ctx)}

@@ -107,6 +107,16 @@ def test_numbers_in_names_skip_those_that_are_taken(ctx: Context) -> None:
     assert {host["name"] for host in hosts.list_hosts(ctx)} == {"node001", "node002", "node003", "node004"}
 
 
+def test_a_serial_that_would_be_taken_for_an_address_names_no_host(ctx: Context) -> None:
+    rules.add(ctx, "names", when={"vendor": "Dell*"}, gives={"name": "{serial}", "tags": ["dell"]}, who="ann")
+    seen(ctx, STRANGER)
+    tell(ctx, STRANGER, serial="0042")
+    rules.apply_marked(ctx)
+    host = hosts.show(ctx, STRANGER)
+    assert (host["name"], host["tags"]) == (None, ["dell"])
+    assert "0042 would be taken for an address" in str(rules.dry_run(ctx))
+
+
 def test_what_a_host_says_of_itself_is_never_read_as_a_template(ctx: Context) -> None:
     hosts.add(ctx, macs=[MAC], who="ann")
     tell(ctx, MAC, serial="{mac}{{7*7}}")

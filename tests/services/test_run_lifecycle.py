@@ -10,6 +10,7 @@ import pytest
 
 from pxeforge.services import (
     absent_agents,
+    audit,
     check_results,
     claims,
     deployed_roles,
@@ -336,6 +337,34 @@ def test_a_run_of_the_timer_gives_way_to_an_operator(watched: Context, one: str)
 def test_the_timer_waits_while_an_operator_works(watched: Context, one: str) -> None:
     deploys.deploy(watched, who="bob")
     assert run_timer.tick(watched) is None
+
+
+def test_what_keeps_the_timer_from_its_runs_is_told_once_for_each_reason(
+    watched: Context, one: str, clock: Clock
+) -> None:
+    def held() -> list[tuple[str, str]]:
+        found = audit.entries(watched, audit.Filter(who="timer"))
+        return [(row["kind"], row["message"]) for row in reversed(found)]
+
+    good = (watched.operator_dir / "roles/tdatabase/role.yaml").read_text()
+    (watched.operator_dir / "roles/tdatabase/role.yaml").write_text(good.replace("summary:", "sumary:"))
+    for _ in range(3):
+        assert run_timer.tick(watched) is None
+        clock.now += 61
+        seen(watched, one)
+    assert [kind for kind, _ in held()] == ["verify_held", "drift_held"]
+    assert "the checks that are due cannot begin: role tdatabase is broken: " in held()[0][1]
+    (watched.operator_dir / "roles/tdatabase/role.yaml").write_text(good)
+    assert run_timer.tick(watched) is not None
+
+
+def test_a_role_without_checks_does_not_keep_dry_runs_from_their_turn(watched: Context, one: str, clock: Clock) -> None:
+    file = watched.operator_dir / "roles/tdatabase/role.yaml"
+    start, _, rest = file.read_text().partition("verify:")
+    file.write_text(start + rest[rest.index("remove:") :])
+    started = run_timer.tick(watched)
+    assert started is not None
+    assert runs.show_run(watched, started)["check"] is True
 
 
 def test_drift_is_told_by_host_and_step_once_and_nothing_is_changed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import accounts, hosts, profiles
+from pxeforge.services import accounts, hosts, identity, profiles
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Stale
 from tests.conftest import MAC, Clock
@@ -67,7 +67,7 @@ def test_what_operators_edit_makes_one(ctx: Context, n1: str) -> None:
         hosts.change(ctx, MAC, who="ann", **change)  # type: ignore[arg-type]
         versions.append(seen(ctx))
     hosts.assign(ctx, [MAC], ["base"], who="ann", known_roles=["base"])
-    hosts.add(ctx, macs=[MAC, "52:54:00:00:00:99"], who="ann")
+    identity.nic_add(ctx, MAC, "52:54:00:00:00:99", who="ann")
     assert len({*versions, seen(ctx)}) == len(versions) + 1
 
 
