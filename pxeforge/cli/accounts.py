@@ -25,10 +25,17 @@ def user() -> None:
 
 
 def _password() -> str:
-    """Asked twice on a terminal, one line of standard input elsewhere: never on the command line."""
+    """Asked twice on a terminal, one line of standard input elsewhere: never on the command line. Raises Refusal."""
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-    return sys.stdin.readline().rstrip("\n")
+    line = sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        command = click.get_current_context().command_path.partition(" ")[2]
+        raise Refusal(
+            "no password was given: without a terminal it is one line of standard input, e.g. "
+            f"`pxeforge {command} … < FILE`"
+        )
+    return line
 
 
 @user.command("list")
@@ -39,8 +46,10 @@ def list_users(session: Any, as_json: bool) -> None:
     rows = session.api.call("GET", "/users")
     if as_json:
         return show_json(rows)
+    for row in rows:
+        row["disabled"] = "disabled" if row["disabled"] else None
     show_table(
-        rows, {"NAME": "name", "ROLE": "role", "SINCE": "created_at"},
+        rows, {"NAME": "name", "ROLE": "role", "SINCE": "created_at", "DISABLED": "disabled"},
         empty="No users yet: the first `pxeforge serve` makes one.",
     )  # fmt: skip
     return None
@@ -91,6 +100,24 @@ def logout(session: Any, name: str) -> None:
     """End the user's sessions on the pages; API tokens go on."""
     ended = session.api.call("POST", at("/users/{}/logout", name))["sessions"]
     say(f"user {name} logged out of {ended} browser{'' if ended == 1 else 's'}")
+
+
+@user.command()
+@click.argument("name")
+@click.pass_obj
+def disable(session: Any, name: str) -> None:
+    """Let nobody in as this user: sessions end, API tokens do not count, until `user enable`."""
+    session.api.call("POST", at("/users/{}/disable", name))
+    say(f"user {name} is disabled: sessions have ended, API tokens do not count")
+
+
+@user.command()
+@click.argument("name")
+@click.pass_obj
+def enable(session: Any, name: str) -> None:
+    """Let a disabled user in again, with the password and the API tokens of before."""
+    session.api.call("POST", at("/users/{}/enable", name))
+    say(f"user {name} may log in again")
 
 
 @user.command()

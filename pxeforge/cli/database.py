@@ -8,22 +8,13 @@ from typing import Any
 
 import click
 
-from pxeforge.app.settings import Settings
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
-from pxeforge.cli.transport import Refusal
 
 
 @click.group()
 def db() -> None:
     """The database, its keys and backups; on the computer that holds the data directory."""
-
-
-def _settings(session: Any) -> Settings:
-    if session.server is not None:
-        raise Refusal("`pxeforge db` works on files: run it on the server's computer, without --server")
-    settings: Settings = session.settings()
-    return settings
 
 
 @db.command()
@@ -37,7 +28,7 @@ def backup(session: Any, file: Path, force: bool) -> None:
     """
     from pxeforge.services import backups
 
-    settings = _settings(session)
+    settings = session.settings()
     manifest = backups.backup(settings.data_dir, file, location=settings.location, force=force)
     say(f"backup {file} written: {len(manifest.files)} files, revision {manifest.revision}")
 
@@ -53,7 +44,7 @@ def restore(session: Any, file: Path) -> None:
     from pxeforge.app.assembly import open_data_dir
     from pxeforge.services import backups
 
-    settings = _settings(session)
+    settings = session.settings()
     open_data_dir(settings.data_dir)
     done = backups.restore(settings.data_dir, file, location=settings.location)
     say(f"restored the backup of {moment(done.manifest.created_at)} (pxeforge {done.manifest.version})")
@@ -70,7 +61,7 @@ def upgrade(session: Any) -> None:
     from pxeforge.app.assembly import open_data_dir
     from pxeforge.services import backups
 
-    settings = _settings(session)
+    settings = session.settings()
     open_data_dir(settings.data_dir)
     before, now = backups.upgrade(settings.data_dir, settings.location)
     say(f"the database is at revision {now} already" if before == now else f"upgraded from {before or 'none'} to {now}")
@@ -83,7 +74,7 @@ def check(session: Any, as_json: bool) -> None:
     """Look at database, key, certificate and images; changes nothing. Exit code 1 when something is wrong."""
     from pxeforge.services import backups
 
-    settings = _settings(session)
+    settings = session.settings()
     found = backups.check(settings.data_dir, settings.location)
     rows = [{"check": one.check, "ok": one.ok, "seen": one.seen} for one in found]
     if as_json:
@@ -106,7 +97,7 @@ def copy(session: Any, target: str, force: bool) -> None:
     from pxeforge.app.assembly import open_data_dir
     from pxeforge.services import backups
 
-    settings = _settings(session)
+    settings = session.settings()
     open_data_dir(settings.data_dir)
     rows, location = backups.copy(settings.data_dir, settings.location, target, force=force)
     say(f"{rows} rows copied to {location}; set `database` in pxeforge.toml to its URL before the next start")

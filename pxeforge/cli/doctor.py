@@ -25,14 +25,15 @@ _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold re
 @json_option
 @click.pass_obj
 def doctor(session: Any, interfaces: tuple[str, ...], dhcp: str | None, timeout_s: float, as_json: bool) -> None:
-    """Examine this computer and its wire before `pxeforge serve`.
+    """Examine this computer and its wire before `pxeforge serve`, or a server that runs, as it was started.
 
     Asks as a plain client and as BIOS, UEFI and HTTP Boot firmware and compares every DHCP and PXE offer; takes none.
     Exit code 1 when there is an error.
     """
+    from pxeforge.app.doctor.served import as_served
     from pxeforge.app.doctor.table import examine, has_error
 
-    settings = session.settings(interfaces=interfaces)
+    settings = as_served(session.settings(interfaces=interfaces))
     if dhcp is not None:
         # Not through the flags: server mode can be judged before its range is chosen.
         settings = settings.model_copy(update={"dhcp": dhcp})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import click
 
+from pxeforge.cli.durations import duration_s
 from pxeforge.cli.options import json_option
 from pxeforge.cli.output import moment, say, show_json, show_table
 
@@ -19,16 +21,20 @@ _MOST = 1000
 @click.option("--source", metavar="SOURCE", help="Only from: dhcp, tftp, http, installer, agent, engine, operator, …")
 @click.option("--kind", metavar="KIND", help="Only this kind of event, e.g. netboot.")
 @click.option("--run", metavar="RUN", help="Only what this run did.")
+@click.option("--since", metavar="TIME", help="Only the last while, e.g. 2h or 7d.")
 @click.option(
     "--limit", type=click.IntRange(0, _MOST), default=50, show_default=True, help="At most so many past ones."
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
 @json_option
 @click.pass_obj
-def events(session: Any, /, limit: int, follow: bool, as_json: bool, **conditions: str | None) -> None:
+def events(
+    session: Any, /, since: str | None, limit: int, follow: bool, as_json: bool, **conditions: str | None
+) -> None:  # fmt: skip
     """Show what happened, the newest last; with `--follow --json` one object per line."""
     query: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
-    rows = session.api.call("GET", "/events", query={**query, "limit": max(limit, 1)})[:limit]
+    past = {**query, "limit": max(limit, 1), **({"since": time.time() - duration_s(since)} if since else {})}
+    rows = session.api.call("GET", "/events", query=past)[:limit]
     rows.reverse()
     if not follow:
         return _show(rows, as_json)

@@ -39,8 +39,7 @@ def _ready(session: Any) -> dict[str, Any]:
     """What /readyz says; raises Refusal where nobody answers."""
     asking = requests.Session() if session.server else requests_unixsocket.Session()  # type: ignore[no-untyped-call]
     asking.trust_env = bool(session.server)  # ALL_PROXY is not for sockets
-    path = quote(str(socket_path(session.settings().data_dir)), safe="")
-    base = session.server.rstrip("/") if session.server else f"http+unix://{path}"
+    base = session.server.rstrip("/") if session.server else _socket_url(session)
     try:
         told = asking.get(f"{base}/readyz", timeout=_TIMEOUT_S, verify=session.verify).json()
         if not isinstance(told["checks"], dict):
@@ -52,6 +51,10 @@ def _ready(session: Any) -> dict[str, Any]:
     except requests.RequestException as problem:
         raise Refusal(f"the server does not answer ({type(problem).__name__}): is `pxeforge serve` running?") from None
     return dict(told)
+
+
+def _socket_url(session: Any) -> str:
+    return f"http+unix://{quote(str(socket_path(session.settings().data_dir)), safe='')}"
 
 
 COMMANDS = (health,)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pxeforge.cli.durations import duration_s
-from pxeforge.cli.options import json_option
+from pxeforge.cli.options import json_option, selection_options
 from pxeforge.cli.output import moment, say, show_json
 from pxeforge.cli.ssh_login import Login, keys_for, run_as_root
 from pxeforge.cli.transport import Refusal, at
@@ -21,18 +21,32 @@ from pxeforge.cli.transport import Refusal, at
 @json_option
 @click.pass_obj
 def timeline(session: Any, host: str, stages: bool, attempts: int, as_json: bool) -> None:
-    """Every event of a host, with the seconds between them."""
+    """Every event of a host, with the seconds between them; the last line says what holds it up, and the remedy."""
     if stages:
         rows = session.api.call("GET", at("/hosts/{}/stages", host), query={"attempts": attempts})
-        return show_json(rows) if as_json else _show_stages(rows)
-    rows = session.api.call("GET", at("/hosts/{}/timeline", host))
+    else:
+        rows = session.api.call("GET", at("/hosts/{}/timeline", host))
     if as_json:
         return show_json(rows)
+    if stages:
+        _show_stages(rows)
+    else:
+        _show_events(rows)
+    return say(_where_it_stands(session.api.call("GET", at("/hosts/{}", host))))
+
+
+def _show_events(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         say(f"{moment(row['at'])} {'+' + format(row['since_s'], '.1f'):>9} s  {row['source']:<9} {row['message']}")
     if not rows:
         say("Nothing has happened to this host yet.")
-    return None
+
+
+def _where_it_stands(found: dict[str, Any]) -> str:
+    held_up = found["diagnosis"]
+    if held_up is None:
+        return f"diagnosis: nothing is known to hold {found['name'] or found['id']} up: it is {found['state']}"
+    return f"diagnosis: {held_up['sentence']} (since {moment(held_up['since'])}): {held_up['remedy']}"
 
 
 def _show_stages(rows: list[dict[str, Any]]) -> None:
@@ -107,13 +121,18 @@ def wipe(
 
 
 @click.command()
-@click.argument("host")
+@selection_options
 @click.option("--why", default="", help="Kept in the timeline.")
+@json_option
 @click.pass_obj
-def retire(session: Any, host: str, why: str) -> None:
-    """Take a host out of use: it cannot be armed, nothing runs on it, its agent is turned away."""
-    found = session.api.call("POST", at("/hosts/{}/retire", host), {"why": why} if why else {})
-    say(f"host {found['name'] or found['id']} is {found['state']}")
+def retire(session: Any, chosen: dict[str, Any], why: str, as_json: bool) -> None:
+    """Take hosts out of use, all of them or none: they cannot be armed, nothing runs on them, no agent is let in."""
+    rows = session.api.call("POST", "/hosts/retire", {**chosen, **({"why": why} if why else {})})
+    if as_json:
+        return show_json(rows)
+    for one in rows:
+        say(f"host {one['name'] or one['id']} is {one['state']}")
+    return None
 
 
 @click.command()
@@ -145,7 +164,9 @@ def enrol(session: Any, host: str, good_for: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("host")
-@click.option("--ssh-user", required=True, help="Who logs in: root, or somebody who may `sudo` without a password.")
+@click.option(
+    "--ssh-user", default="root", show_default=True, help="Who logs in: root, or who may `sudo` without a password."
+)
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: your SSH agent.")
 @click.option("--port", type=click.IntRange(1, 65535), default=22, show_default=True)
 @click.pass_obj

@@ -67,7 +67,7 @@ def set_host(
         raise click.UsageError("say what to set: --name, --tag, --rack, --loader, --reserve, --dhcp or KEY=VALUE")
     one_by_name = len(names) == 1 and not where and not dry_run and set(lists) <= {"tags"}
     if alone and not one_by_name:
-        raise click.UsageError("--name and --reserve are for one host: leave --where, --dry-run and --add-… away")
+        raise click.UsageError(_why_not_alone(" and ".join(f"--{key}" for key in alone), names, where, dry_run))
     if one_by_name:
         body = {**alone, **changes, **({"settings": settings} if settings else {})}
         found = session.api.call("PATCH", at("/hosts/{}", names[0]), body)
@@ -75,6 +75,14 @@ def set_host(
     body = {"hosts": names, "changes": {**changes, **({"settings": settings} if settings else {})}, "dry_run": dry_run}
     done = session.api.call("POST", "/hosts/bulk", {**body, **({"where": where} if where else {})})
     return show_json(done) if as_json else _tell(done)
+
+
+def _why_not_alone(given: str, names: list[str], where: str | None, dry_run: bool) -> str:
+    """Why what is for one host cannot be set here, by what is in the way."""
+    if len(names) > 1:
+        return f"{given} can be set for one host at a time, and these are {len(names)}: {', '.join(names)}"
+    other = "--where" if where else "--dry-run" if dry_run else "--add-… and --remove-…"
+    return f"{given} can be set for one host at a time, and not together with {other}: leave that away"
 
 
 def _settings(pairs: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pxeforge.cli import host_life
-from pxeforge.cli.durations import duration_s
 from pxeforge.cli.options import json_option
-from pxeforge.cli.output import moment, say, show_json, show_table
-from pxeforge.cli.power import told
+from pxeforge.cli.output import moment, say, show_fields, show_json, show_table
 from pxeforge.cli.transport import Refusal, at
+
+_SORTS: Final = ("name", "state", "address", "serial", "firmware", "seen_at", "created_at", "registered_at")
 
 
 @click.group()
@@ -20,14 +20,27 @@ def host() -> None:
 
 
 @host.command("list")
-@click.option("--state", help="Only hosts in this state.")
+@click.argument("words", nargs=-1)
+@click.option("--state", multiple=True, help="Only hosts in this state (repeatable: in any of them).")
 @click.option("--tag", help="Only hosts with this tag.")
-@click.option("--role", help="Only hosts with this role.")
+@click.option("--role", help="Only hosts with this role (-: without any).")
+@click.option("--rack", help="Only hosts in this rack (-: without a place).")
+@click.option("--firmware", help="Only hosts with this firmware, e.g. uefi-x64 (-: that told none).")
+@click.option("--serial", help="Only the host with this serial number.")
+@click.option("--attention", is_flag=True, help="Only hosts that need somebody.")
+@click.option("--sort", type=click.Choice(_SORTS), help="In this order (default: name).")
+@click.option("--reverse", is_flag=True, help="In the other direction.")
 @json_option
 @click.pass_obj
-def list_hosts(session: Any, state: str | None, tag: str | None, role: str | None, as_json: bool) -> None:
-    """List the hosts."""
-    query = {key: value for key, value in (("state", state), ("tag", tag), ("role", role)) if value}
+def list_hosts(
+    session: Any, /, words: tuple[str, ...], state: tuple[str, ...], attention: bool, reverse: bool, as_json: bool,
+    **asked: str | None,
+) -> None:  # fmt: skip
+    """List the hosts: all, or those in which all WORDS occur (name, state, address, serial, MAC, role or tag)."""
+    fits = {"q": " ".join(words), "state": ",".join(state), "attention": "true" if attention else "", **asked}
+    sort = fits.pop("sort", None)
+    fits = {key: value for key, value in fits.items() if value}
+    query = fits | ({"sort": sort} if sort else {}) | ({"order": "down"} if reverse else {})
     rows = session.api.call("GET", "/hosts", query=query)
     if as_json:
         return show_json(rows)
@@ -37,7 +50,8 @@ def list_hosts(session: Any, state: str | None, tag: str | None, role: str | Non
     }  # fmt: skip
     for row in rows:
         row["held_up_by"] = (row.get("diagnosis") or {}).get("sentence")
-    show_table(rows, columns, empty="No hosts yet: let one netboot, or `pxeforge host add --mac …`.")
+    none_yet = "No hosts yet: let one netboot, or `pxeforge host add --mac …`."
+    show_table(rows, columns, empty="No host fits: `pxeforge host list` shows all of them." if fits else none_yet)
     return None
 
 
@@ -56,11 +70,8 @@ def show(session: Any, host: str, as_json: bool) -> None:
         say(f"{'remedy':>14}  {held_up['remedy']}")
         for event in held_up["evidence"]:
             say(f"{'evidence':>14}  {moment(event['at'])} {event['message']}")
-    for key, value in found.items():
-        if value not in (None, "", [], {}):
-            say(f"{key:>14}  {moment(value) if key.endswith(('_at', '_until')) else value}")
-    for key, value in sorted(facts.items()):
-        say(f"{'fact ' + key:>24}  {value}")
+    show_fields(found)
+    show_fields({f"fact {key}": value for key, value in sorted(facts.items())}, width=24)
     return None
 
 
@@ -81,81 +92,9 @@ def add(session: Any, macs: tuple[str, ...], name: str | None, roles: tuple[str,
 @click.argument("host")
 @click.pass_obj
 def forget(session: Any, host: str) -> None:
-    """Forget a host (one that is installing is refused)."""
+    """Forget a host (one that is armed or installing is refused)."""
     session.api.call("DELETE", at("/hosts/{}", host))
     say(f"host {host} forgotten")
-
-
-@host.command()
-@click.argument("host")
-@click.option("--profile", "profiles", multiple=True, help="What to install (with --menu: repeatable).")
-@click.option("--boot", type=click.Choice(["rescue", "memtest"]), help="Start this instead of an installer.")
-@click.option("--discover", is_flag=True, help="Start a small system that reports the hardware, and touches no disk.")
-@click.option("--menu", is_flag=True, help="Let somebody at the host's console choose by number.")
-@click.option("--timeout", default="90s", show_default=True, help="How long the menu waits for a choice.")
-@click.option("--for", "armed_for", default="2h", show_default=True, help="How long the host stays armed.")
-@click.option("--power", "boots_now", is_flag=True, help="Boot it from the network now (see `pxeforge power`).")
-@click.pass_obj
-def arm(
-    session: Any, host: str, profiles: tuple[str, ...], boot: str | None, discover: bool, menu: bool, timeout: str,
-    armed_for: str, boots_now: bool,
-) -> None:  # fmt: skip
-    """Arm a host: its next netboot installs, once. The install disk is wiped.
-
-    Without --profile it is the one that the host is meant for (`host set --profile`). With --boot nothing is installed
-    and no disk is touched: rescue starts the rescue system of the profile's image, memtest a memory test. --discover
-    reports the hardware. With --menu the local disk boots unless somebody chooses in time.
-    """
-    boot = "discover" if discover and boot is None else boot
-    if discover and (profiles or boot != "discover"):
-        raise click.UsageError("--discover installs nothing: leave --profile and --boot away")
-    if not profiles and (menu or boot == "rescue"):
-        raise click.UsageError("say from which profile: --profile PROFILE (see `pxeforge profile list`)")
-    if (boot and menu) or (len(profiles) > 1 and not menu):
-        raise click.UsageError("--boot and --menu exclude each other; several --profile need --menu")
-    body: dict[str, Any] = {"for_s": duration_s(armed_for)}
-    if menu:
-        body |= {"profiles": list(profiles), "timeout_s": duration_s(timeout)}
-    else:
-        body |= {"profile": profiles[0]} if profiles else {}
-        body |= {"boot": boot} if boot else {}
-    found = session.api.call("POST", at("/hosts/{}/arm", host), body)
-    alone = profiles[0] if profiles else found["settings"].get("profile")
-    what = f"a menu of {', '.join(profiles)}" if menu else boot or alone
-    for warning in found.get("warnings", ()):
-        click.echo(f"pxeforge: warning: {warning}", err=True)
-    say(f"host {found['name'] or found['id']} is armed for {what} until {moment(found['armed_until'])}")
-    if boots_now:
-        say(told(session.api.call("POST", at("/hosts/{}/power", host), {"action": "pxe"})))
-
-
-@host.command()
-@click.argument("host")
-@click.pass_obj
-def disarm(session: Any, host: str) -> None:
-    """Disarm a host, or give up its running install."""
-    found = session.api.call("POST", at("/hosts/{}/disarm", host))
-    say(f"host {found['name'] or found['id']} is {found['state']}")
-
-
-@host.command()
-@click.argument("host")
-@click.argument("roles", nargs=-1, required=True)
-@click.pass_obj
-def assign(session: Any, host: str, roles: tuple[str, ...]) -> None:
-    """Give roles to a host."""
-    [found] = session.api.call("POST", "/hosts/assign", {"hosts": [host], "roles": list(roles)})
-    say(f"host {found['name'] or found['id']} has the roles {', '.join(found['roles'])}")
-
-
-@host.command()
-@click.argument("host")
-@click.argument("roles", nargs=-1, required=True)
-@click.pass_obj
-def unassign(session: Any, host: str, roles: tuple[str, ...]) -> None:
-    """Take roles away from a host."""
-    found = session.api.call("POST", at("/hosts/{}/unassign", host), {"roles": list(roles)})
-    say(f"host {found['name'] or found['id']} has the roles {', '.join(found['roles']) or 'none'}")
 
 
 @host.command()
@@ -232,7 +171,8 @@ def show_role(session: Any, name: str, as_json: bool) -> None:
         return show_json(rows[0])
     say(f"{name}: {rows[0]['summary']}")
     for variable in rows[0]["variables"]:
-        say(f"  {variable['name']} ({variable['type']}, default {variable['default']!r}): {variable['help']}")
+        kind = ", ".join(filter(None, [variable["type"], f"default {variable['default']!r}", variable["allowed"]]))
+        say(f"  {variable['name']} ({kind}): {variable['help']}")
     return None
 
 

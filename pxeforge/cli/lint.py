@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,6 +14,9 @@ from pxeforge.cli.output import say, show_json
 
 # As in render/lint_answers.py, which is loaded when something is linted.
 KINDS = ("preseed", "kickstart", "user-data", "ipxe", "pxelinux", "grub", "kernel-args")
+_NAMED: Final = re.compile(r"^name:", re.MULTILINE)
+_OF_BLUEPRINT: Final = re.compile(r"^(hosts|extends|vips|tolerance):", re.MULTILINE)
+_OF_ROLE: Final = re.compile(r"^(tasks|verify):", re.MULTILINE)
 
 
 @click.command()
@@ -70,6 +74,9 @@ def _lint_file(file: Path, kind: str | None, system: str | None) -> list[dict[st
     source, chosen = _source(system), TextKind(kind) if kind else None
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        strange = _no_answers(file, content.decode()) if chosen is None and source is None else None
+        if strange is not None:
+            return [_error(file, strange)]
         if source is not None and chosen is None:
             chosen = TextKind.KICKSTART
         return [view(finding) for finding in lint_answers(str(file), content.decode(), source, kind=chosen)]
@@ -77,7 +84,22 @@ def _lint_file(file: Path, kind: str | None, system: str | None) -> list[dict[st
         message = f"cannot be read ({problem.strerror})"
     except UnicodeDecodeError:
         message = "not UTF-8: write plain text"
-    return [{"file": str(file), "line": 1, "severity": "error", "message": message, "template": "", "text": ""}]
+    return [_error(file, message)]
+
+
+def _error(file: Path, message: str) -> dict[str, Any]:
+    return {"file": str(file), "line": 1, "severity": "error", "message": message, "template": "", "text": ""}
+
+
+def _no_answers(file: Path, text: str) -> str | None:
+    """What somebody took for answers that is a blueprint or a role, also a faulty one; None for all else."""
+    if file.suffix not in (".yaml", ".yml", "") or not _NAMED.search(text):
+        return None
+    if _OF_BLUEPRINT.search(text):
+        return f"this is a blueprint, and no answers: use `pxeforge blueprint check {file}`"
+    if _OF_ROLE.search(text):
+        return "this is a role, and no answers: `pxeforge role list` reads it and says what is wrong in it"
+    return None
 
 
 def _source(system: str | None) -> Any:

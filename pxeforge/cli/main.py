@@ -11,7 +11,7 @@ import click
 
 import pxeforge
 from pxeforge.app.settings import BadSettings, Settings, load_settings
-from pxeforge.cli.transport import Api, Login, Refusal, login_of, open_api
+from pxeforge.cli.transport import Api, Login, Refusal, login_of, open_here, open_server
 
 
 @dataclass(slots=True)
@@ -26,12 +26,22 @@ class Session:
     _api: Api | None = None
 
     def settings(self, **more: Any) -> Settings:
+        """Those of this computer, for commands that work on it themselves. Raises Refusal where a server was named."""
+        if self.server is not None:
+            command = click.get_current_context().command_path.partition(" ")[2]
+            raise Refusal(
+                f"`pxeforge {command}` works on the computer it runs on: run it on the server's computer, without "
+                "--server (or PXEFORGE_SERVER)"
+            )
         return load_settings({**self.flags, **more}, config=self.config)
 
     @property
     def api(self) -> Api:
         if self._api is None:
-            self._api = open_api(self.settings(), self.server, self.login, self.verify)
+            if self.server is not None:
+                self._api = open_server(self.server, self.login, self.verify)
+            else:
+                self._api = open_here(self.settings())
         return self._api
 
 
@@ -94,12 +104,15 @@ def _attach() -> None:
     """The commands live in their own modules, by what they are about."""
     from pxeforge.cli import (
         accounts,
+        blueprints,
         completion,
         database,
         doctor,
         events,
         health,
+        host_arming,
         host_csv,
+        host_roles,
         host_set,
         hosts,
         identity,
@@ -116,14 +129,17 @@ def _attach() -> None:
         secrets,
         serve,
         status,
+        suggestions,
         webhooks,
     )
 
-    catalogue = (images, mirror, profiles, hosts, host_set, power, identity, rules, render, host_csv, lint, inventory)
-    engine = (runs, secrets, status)
+    of_hosts = (host_set, host_arming, host_roles)
+    catalogue = (images, mirror, profiles, hosts, *of_hosts, power, identity, rules, render, host_csv, lint, inventory)
+    engine = (runs, blueprints, secrets, status)
     for module in (serve, doctor, health, *catalogue, *engine, events, accounts, webhooks, database, completion, lab):
         for command in module.COMMANDS:
             main.add_command(command)
+    suggestions.suggest_in(main)
 
 
 _attach()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_GB = 1e9
 _NEVER_CUT = 100_000  # columns, where there is no terminal: a log or a pipe gets whole lines
 
 
@@ -36,6 +37,37 @@ def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
     for row in rows:
         table.add_row(*[Text(_cell(key, row.get(key))) for key in columns.values()])
     console.print(table)
+
+
+def show_fields(fields: Mapping[str, Any], *, width: int = 14) -> None:
+    """What is said of one thing, a line for each field that says something; a list of objects has a line for each."""
+    for key, value in fields.items():
+        several = isinstance(value, list) and any(isinstance(one, dict) for one in value)
+        for one in value if several else [value]:
+            if one not in (None, "", [], {}):
+                say(f"{key:>{width}}  {words_of(key, one)}")
+
+
+def words_of(key: str, value: Any) -> str:
+    """A value as a person reads it: times, sizes, `yes` and `no`; lists with commas, objects as `key value, …`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and key.endswith(("_at", "_until")):
+        return moment(value)
+    if isinstance(value, int | float) and key.endswith("_bytes"):
+        return f"{value / 1e9:.1f} GB" if value >= _GB else f"{value / 1e6:.1f} MB"
+    if isinstance(value, list):
+        return ", ".join(words_of(key, one) for one in value)
+    if isinstance(value, dict):
+        inner = {name: one for name, one in value.items() if one not in (None, "", [], {})}
+        return ", ".join(f"{name} {_grouped(name, one)}" for name, one in inner.items())
+    return str(value)
+
+
+def _grouped(key: str, value: Any) -> str:
+    """Inside an object: what has commas of its own gets brackets."""
+    words = words_of(key, value)
+    return f"({words})" if isinstance(value, dict | list) and ", " in words else words
 
 
 def _cell(key: str, value: Any) -> str:

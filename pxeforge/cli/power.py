@@ -50,7 +50,7 @@ def status(session: Any, hosts: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def on(session: Any, hosts: tuple[str, ...], as_json: bool) -> None:
     """Switch hosts on."""
-    _switch(session, hosts, {"action": "on"}, as_json)
+    switch(session, hosts, {"action": "on"}, as_json)
 
 
 @power.command()
@@ -61,7 +61,7 @@ def on(session: Any, hosts: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def off(session: Any, hosts: tuple[str, ...], force: bool, soft: bool, as_json: bool) -> None:
     """Switch hosts off, at once."""
-    _switch(session, hosts, {"action": "off", "force": force, "soft": soft}, as_json)
+    switch(session, hosts, {"action": "off", "force": force, "soft": soft}, as_json)
 
 
 @power.command()
@@ -71,7 +71,7 @@ def off(session: Any, hosts: tuple[str, ...], force: bool, soft: bool, as_json: 
 @click.pass_obj
 def cycle(session: Any, hosts: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Switch hosts off and on again; those that are off, on."""
-    _switch(session, hosts, {"action": "cycle", "force": force}, as_json)
+    switch(session, hosts, {"action": "cycle", "force": force}, as_json)
 
 
 @power.command()
@@ -81,23 +81,26 @@ def cycle(session: Any, hosts: tuple[str, ...], force: bool, as_json: bool) -> N
 @click.pass_obj
 def pxe(session: Any, hosts: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Boot hosts from the network, once and now."""
-    _switch(session, hosts, {"action": "pxe", "force": force}, as_json)
+    switch(session, hosts, {"action": "pxe", "force": force}, as_json)
 
 
-def _switch(session: Any, hosts: Sequence[str], order: dict[str, Any], as_json: bool) -> None:
+def switch(
+    session: Any, hosts: Sequence[str], order: dict[str, Any], as_json: bool, *, silent: bool = False
+) -> None:  # fmt: skip
+    """What was done is told as it is done, unless `silent`; errors on stderr, and exit code 1."""
     rows: list[Any] = []
     for some in _parts(hosts):
         done = session.api.call("POST", "/power", {**order, "hosts": list(some)})
         rows += done
-        for row in () if as_json else done:
+        for row in () if as_json or silent else done:
             if row["ok"]:
-                say(told(row))
+                say(_told(row))
     if as_json:
         show_json(rows)
     _end(rows)
 
 
-def told(row: dict[str, Any]) -> str:
+def _told(row: dict[str, Any]) -> str:
     """What was done to a host, in one line."""
     return str(row["message"]) + (f" ({row['note']})" if row["note"] else "")
 
@@ -182,7 +185,10 @@ def _pair(option: str) -> tuple[str, str]:
 def _password(from_stdin: bool, *, needed: bool) -> str | None:
     """From a pipe, or asked on a terminal: never on the command line. None: none is given."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        line = sys.stdin.readline().rstrip("\r\n")
+        if not line:
+            raise Refusal("no password was given: it is one line of standard input, e.g. `… --password-stdin < FILE`")
+        return line
     if needed and sys.stdin.isatty():
         return str(click.prompt("Password at the BMC", hide_input=True))
     return None

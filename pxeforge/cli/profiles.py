@@ -63,7 +63,7 @@ def show(session: Any, name: str, as_json: bool) -> None:
         return show_json(found)
     say(f"image     {found['image']}\ntemplate  {found['template']}\nparameters (* set here, others are defaults)")
     for key, value in sorted(found["effective"].items()):
-        say(f"  {'*' if key in found['parameters'] else ' '} {key} = {value!r}")
+        say(f"  {'*' if key in found['parameters'] else ' '} {key} = {json.dumps(value, ensure_ascii=False)}")
     return None
 
 
@@ -112,6 +112,8 @@ def set_parameters(
     as_json: bool,
 ) -> None:
     """Set parameters; hosts that are armed already keep what they were armed with."""
+    if not (parameters or unset or image or template):
+        raise click.UsageError("say what to set: KEY=VALUE, --unset KEY, --image or --template")
     body = {"parameters": parameters_of(parameters), "unset": list(unset), "image": image, "template": template}
     changed = session.api.call("PATCH", at("/profiles/{}", name), body)
     return show_json(changed) if as_json else say(f"profile {name} changed")

@@ -1,4 +1,4 @@
-"""`pxeforge plan|deploy|verify|run|blueprint`: from roles to running services."""
+"""`pxeforge plan|deploy|verify|run`: from roles to running services."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pxeforge.cli.transport import at
 _POLL_S = 1.0
 _LIVE = "running"
 _GOOD = "succeeded"
+_FROM = "Begin at this role, role.task or role.task@host: what stands before it counts as done, and is told."
+_NEVER_TOLD = 10
 _REMOVES = "Take roles from hosts that had them deployed and no longer have them."
 
 
@@ -22,18 +24,22 @@ _REMOVES = "Take roles from hosts that had them deployed and no longer have them
 @click.argument("blueprint", required=False)
 @click.option("--limit", multiple=True, metavar="HOST", help="Only these hosts.")
 @click.option("--remove-unassigned", is_flag=True, help=_REMOVES)
+@click.option("--from", "from_step", metavar="STEP", help=_FROM)
 @click.option("--dot", is_flag=True, help="As a graph for Graphviz.")
 @json_option
 @click.pass_obj
 def plan(
-    session: Any, blueprint: str | None, limit: tuple[str, ...], remove_unassigned: bool, dot: bool, as_json: bool
-) -> None:
+    session: Any, blueprint: str | None, limit: tuple[str, ...], remove_unassigned: bool, from_step: str | None,
+    dot: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Show what a deploy would do. Without BLUEPRINT: the roles assigned to the hosts."""
     asked = {"blueprint": blueprint, "limit": list(limit), "remove_unassigned": remove_unassigned}
-    found = session.api.call("POST", "/plan", asked)
+    found = session.api.call("POST", "/plan", {**asked, **({"from_step": from_step} if from_step else {})})
     if as_json:
         return show_json(found)
     say(found["dot"] if dot else found["text"])
+    if from_step:
+        _tell_left_out(found["left_out"], from_step)
     for problem in found["problems"]:
         say(f"problem: {problem}")
     for row in [] if remove_unassigned else found["leftover"]:
@@ -47,6 +53,7 @@ def plan(
 @click.option("--diff", is_flag=True, help="Show differences of files.")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only these hosts.")
 @click.option("--remove-unassigned", is_flag=True, help=f"{_REMOVES} Look at `pxeforge plan` with it first.")
+@click.option("--from", "from_step", metavar="STEP", help=_FROM)
 @click.option("--no-wait", is_flag=True, help="Start it and return.")
 @json_option
 @click.pass_obj
@@ -57,12 +64,15 @@ def deploy(
     diff: bool,
     limit: tuple[str, ...],
     remove_unassigned: bool,
+    from_step: str | None,
     no_wait: bool,
     as_json: bool,
 ) -> None:
     """Install the assigned roles on all registered hosts, in the right order."""
     asked = {"blueprint": blueprint, "check": check, "limit": list(limit), "remove_unassigned": remove_unassigned}
-    started = session.api.call("POST", "/deploy", asked)
+    started = session.api.call("POST", "/deploy", {**asked, **({"from_step": from_step} if from_step else {})})
+    if from_step and not as_json:
+        _tell_left_out(started["left_out"], from_step)
     _follow(session, started, wait=not no_wait, as_json=as_json, diff=diff)
 
 
@@ -78,16 +88,34 @@ def verify(session: Any, blueprint: str | None, only: str | None, limit: tuple[s
     _follow(session, started, wait=True, as_json=as_json, diff=False)
 
 
+def _tell_left_out(left_out: list[dict[str, Any]], from_step: str) -> None:
+    """What a deploy does not do because it begins behind it; on stderr what no deploy ever did."""
+    if not left_out:
+        return say(f"nothing stands before {from_step}: nothing is left out")
+    for one in left_out:
+        say(f"left out, as it stands before {from_step}: {one['task']}")
+    never = [one["task"] for one in left_out if one["done_at"] is None]
+    if never:
+        more = f" and {len(never) - _NEVER_TOLD} more" if len(never) > _NEVER_TOLD else ""
+        click.echo(
+            f"pxeforge: warning: no deploy has done {', '.join(never[:_NEVER_TOLD])}{more} yet: if that is not meant, "
+            "deploy without --from",
+            err=True,
+        )
+    return None
+
+
 def _follow(session: Any, run: dict[str, Any], *, wait: bool, as_json: bool, diff: bool) -> None:
     """Prints each task as it ends; exit code 1 when the run did not succeed."""
     told: set[str] = set()
+    begun = {"left_out": run["left_out"]} if "left_out" in run else {}
     while True:
         if not as_json:
             _tell(run, told, diff)
         if run["state"] != _LIVE or not wait:
             break
         time.sleep(_POLL_S)
-        run = session.api.call("GET", f"/runs/{run['id']}")
+        run = {**session.api.call("GET", f"/runs/{run['id']}"), **begun}
     if as_json:
         show_json(run)
     elif wait:
@@ -238,21 +266,4 @@ def resume(session: Any, run_id: str, task: str | None) -> None:
     )
 
 
-@click.group()
-def blueprint() -> None:
-    """Topologies: which roles on which hosts, with variables."""
-
-
-@blueprint.command("list")
-@json_option
-@click.pass_obj
-def list_blueprints(session: Any, as_json: bool) -> None:
-    """List the blueprints."""
-    rows = session.api.call("GET", "/blueprints")
-    if as_json:
-        return show_json(rows)
-    show_table(rows, {"NAME": "name", "SUMMARY": "summary"}, empty="No blueprints found.")
-    return None
-
-
-COMMANDS = (plan, deploy, verify, run, blueprint)
+COMMANDS = (plan, deploy, verify, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import click
@@ -41,10 +42,7 @@ def list_secrets(session: Any, as_json: bool) -> None:
 def show_secret(session: Any, name: str, reveal: bool) -> None:
     """Show a secret."""
     if not reveal:
-        rows = [row for row in session.api.call("GET", "/secrets") if row["name"] == name]
-        if not rows:
-            raise Refusal(f"there is no secret {name!r}: see `pxeforge secret list`")
-        say(f"{name}: made {moment(rows[0]['created_at'])}; add --reveal to see it")
+        say(f"{name}: made {moment(_known(session, name)['created_at'])}; add --reveal to see it")
         return
     say(session.api.call("POST", at("/secrets/{}/reveal", name))["value"])
 
@@ -60,6 +58,9 @@ def rotate(session: Any, name: str, yes: bool, as_json: bool) -> None:
     Until that deploy has ended, services that use the secret go on with the old value.
     """
     if not yes:
+        _known(session, name)
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"a new value for {name} ends the old one: without a terminal say --yes")
         click.confirm(f"Replace {name}? The old value is lost", abort=True, err=True)
     found = session.api.call("POST", at("/secrets/{}/rotate", name))
     if as_json:
@@ -70,6 +71,14 @@ def rotate(session: Any, name: str, yes: bool, as_json: bool) -> None:
     more = f" and {len(tasks) - _TOLD} more" if len(tasks) > _TOLD else ""
     say(f"{name} has a new value. These tasks put it on their hosts: {', '.join(tasks[:_TOLD])}{more}")
     return say(f"Now run: pxeforge deploy{' ' + found['blueprint'] if found['blueprint'] else ''}")
+
+
+def _known(session: Any, name: str) -> dict[str, Any]:
+    """The secret as it is listed; raises Refusal."""
+    rows: list[dict[str, Any]] = [row for row in session.api.call("GET", "/secrets") if row["name"] == name]
+    if not rows:
+        raise Refusal(f"there is no secret {name!r}: see `pxeforge secret list`")
+    return rows[0]
 
 
 def _age(seconds: float) -> str:

@@ -31,12 +31,13 @@ class Refusal(Exception):
 
 class Api(Protocol):
     """One request to the REST API; returns the JSON answer, raises Refusal. A list comes whole, unless `query` has a
-    `limit`: the server sends it in parts.
+    `limit`: the server sends it in parts. `timeout_s`: how long the server may be silent.
     """
 
     def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
-    ) -> Any: ...
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None,
+        *, timeout_s: float = _TIMEOUT_S,
+    ) -> Any: ...  # fmt: skip
 
     def follow(self, path: str, query: Mapping[str, Any] | None = None, last_id: int | None = None, /) -> Iterator[Any]:
         """What a stream sends, from the event after `last_id` (None: from now) on, for ever. Raises Refusal."""
@@ -67,22 +68,30 @@ def login_of(user: str | None, environment: Mapping[str, str]) -> Login | None:
     return Bearer(token) if token else None
 
 
-def open_api(settings: Settings, server: str | None, login: Login | None, verify: str | bool) -> Api:
-    """The socket of a running server, `server` when given, else the data directory without a server."""
-    if server is not None:
-        if not server.startswith(("https://", "http://")):
-            raise Refusal(f"{server!r} is not the URL of a server: write it like https://10.0.0.1:8443")
-        if isinstance(login, Bearer) and not server.startswith("https://"):
-            raise Refusal("an API token is not sent in clear: write the server's URL with https://")
-        session = requests.Session()
-        session.auth = login
-        return HttpApi(session, server.rstrip("/"), verify)
-    path = socket_path(settings.data_dir)
-    if _answers(path):
-        local = requests_unixsocket.Session()  # type: ignore[no-untyped-call]
-        local.trust_env = False  # ALL_PROXY is not for sockets
-        return HttpApi(local, f"http+unix://{quote(str(path), safe='')}")
-    return LocalApi(settings)
+def open_server(server: str, login: Login | None, verify: str | bool) -> Api:
+    """A server elsewhere, by its URL."""
+    if not server.startswith(("https://", "http://")):
+        raise Refusal(f"{server!r} is not the URL of a server: write it like https://10.0.0.1:8443")
+    if isinstance(login, Bearer) and not server.startswith("https://"):
+        raise Refusal("an API token is not sent in clear: write the server's URL with https://")
+    session = requests.Session()
+    session.auth = login
+    return HttpApi(session, server.rstrip("/"), verify)
+
+
+def open_here(settings: Settings) -> Api:
+    """The socket of a running server, else the data directory without a server."""
+    return open_socket(settings.data_dir) or LocalApi(settings)
+
+
+def open_socket(data_dir: Path) -> HttpApi | None:
+    """The running server of a data directory; None where none runs."""
+    path = socket_path(data_dir)
+    if not _answers(path):
+        return None
+    local = requests_unixsocket.Session()  # type: ignore[no-untyped-call]
+    local.trust_env = False  # ALL_PROXY is not for sockets
+    return HttpApi(local, f"http+unix://{quote(str(path), safe='')}")
 
 
 def _answers(path: Path) -> bool:
@@ -115,9 +124,10 @@ class HttpApi:
         self._session, self._base, self._verify = session, base, verify
 
     def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
-    ) -> Any:
-        return _whole(query, lambda more: self._part(method, path, body, more))
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None,
+        *, timeout_s: float = _TIMEOUT_S,
+    ) -> Any:  # fmt: skip
+        return _whole(query, lambda more: self._part(method, path, body, more, timeout_s))
 
     def follow(self, path: str, query: Mapping[str, Any] | None = None, last_id: int | None = None) -> Iterator[Any]:
         """Streams end now and then: it comes again and goes on where it was, for a while also without a server."""
@@ -158,11 +168,11 @@ class HttpApi:
                 block = {}
 
     def _part(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None, timeout_s: float
     ) -> tuple[Any, str]:  # fmt: skip
         try:
             reply = self._session.request(
-                method, f"{self._base}/api/v1{path}", json=body, params=query, timeout=_TIMEOUT_S, verify=self._verify
+                method, f"{self._base}/api/v1{path}", json=body, params=query, timeout=timeout_s, verify=self._verify
             )
             answer = reply.json()
         except requests.exceptions.SSLError as problem:
@@ -186,8 +196,10 @@ class LocalApi:
         self._client = create_admin(open_context(settings, upgrade=True), trusted_socket=True).test_client()
 
     def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None,
+        *, timeout_s: float = _TIMEOUT_S,
+    ) -> Any:  # fmt: skip
+        del timeout_s  # nobody to wait for
         return _whole(query, lambda more: self._part(method, path, body, more))
 
     def follow(  # the same for whatever is asked

@@ -10,9 +10,8 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from pxeforge.app.settings import Settings
 from pxeforge.cli.main import main
-from pxeforge.cli.transport import Bearer, Refusal, login_of, open_api
+from pxeforge.cli.transport import Bearer, Refusal, login_of, open_server
 from tests.conftest import MAC
 
 PASSWORD = "correct horse battery\n"
@@ -40,6 +39,17 @@ def test_users_get_a_role_and_another(run: Run) -> None:
     listed = json.loads(run("user", "list", "--json").output)
     assert [(one["name"], one["role"]) for one in listed] == [("ann", "operator"), ("boss", "admin")]
     assert run("user", "remove", "boss").exit_code == 1
+
+
+def test_a_user_is_disabled_and_enabled_again(run: Run) -> None:
+    run("user", "add", "boss", "--role", "admin", said=PASSWORD)
+    run("user", "add", "ann", said=PASSWORD)
+    assert run("user", "disable", "ann").output.startswith("user ann is disabled")
+    assert "disabled" in run("user", "list").output.splitlines()[1]
+    assert run("user", "disable", "boss").stderr.startswith("pxeforge: the last admin cannot be disabled")
+    assert run("user", "enable", "ann").output == "user ann may log in again\n"
+    assert [one["disabled"] for one in json.loads(run("user", "list", "--json").output)] == [False, False]
+    assert "there is no user eve" in run("user", "disable", "eve").stderr
 
 
 @pytest.mark.parametrize("group", [("token",), ("user", "token")])
@@ -83,9 +93,9 @@ def test_a_token_from_the_environment_logs_in_where_no_user_is_named() -> None:
         login_of(None, {"PXEFORGE_TOKEN": "a b\r\nX-Evil: 1"})
 
 
-def test_a_token_is_not_sent_in_clear(tmp_path: Path) -> None:
+def test_a_token_is_not_sent_in_clear() -> None:
     with pytest.raises(Refusal, match="not sent in clear"):
-        open_api(Settings(data_dir=tmp_path), "http://192.0.2.1:8443", Bearer("pxf_abc"), True)
+        open_server("http://192.0.2.1:8443", Bearer("pxf_abc"), True)
 
 
 def test_a_password_is_set_for_once_or_for_good(run: Run) -> None:
@@ -96,3 +106,14 @@ def test_a_password_is_set_for_once_or_for_good(run: Run) -> None:
     assert [one["must_change"] for one in json.loads(run("user", "list", "--json").output)] == [False]
     assert "say whose is meant" in run("user", "passwd", said=PASSWORD).stderr
     assert "tried first" in run("user", "passwd", "ann", said="password123\n").stderr
+
+
+@pytest.mark.parametrize("words", [("user", "add", "bob"), ("user", "passwd", "ann")])
+def test_without_a_terminal_and_a_password_it_is_said_how_one_is_given(run: Run, words: tuple[str, ...]) -> None:
+    run("user", "add", "ann", said=PASSWORD)
+    for said in ("", "\n"):
+        refused = run(*words, said=said)
+        assert refused.exit_code == 1
+        assert "without a terminal it is one line of standard input" in refused.stderr
+        assert f"`pxeforge {words[0]} {words[1]} … < FILE`" in refused.stderr
+        assert refused.stderr.count("\n") == 1

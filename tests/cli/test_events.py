@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -32,8 +34,18 @@ def test_events_are_shown_the_newest_last(run: Run) -> None:
     rows = json.loads(run("events", "--host", "n1", "--json").output)
     assert [row["kind"] for row in rows] == ["adopt", "changed", "changed"]
     assert len(json.loads(run("events", "--limit", "1", "--json").output)) == 1
+    assert len(json.loads(run("events", "--since", "1h", "--json").output)) == 3
+    assert run("events", "--since", "soon").exit_code == 2
     assert "tags changed" in run("events", "--kind", "changed").output
     assert "no host is known" in run("events", "--host", "ghost").stderr
+
+
+def test_only_the_last_while_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("host", "add", "--mac", MAC, "--name", "n1")
+    now = time.time()
+    monkeypatch.setattr("pxeforge.cli.events.time", SimpleNamespace(time=lambda: now + 7200))
+    assert json.loads(run("events", "--since", "1h", "--json").output) == []
+    assert json.loads(run("events", "--since", "3h", "--json").output) != []
 
 
 def test_without_a_server_nothing_can_be_followed(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.cli.main import main
-from pxeforge.services import hosts, profiles
+from pxeforge.services import diagnosis_watch, hosts, profiles
 from tests.conftest import ACCOUNT, MAC, write_image
 
 
@@ -79,3 +80,19 @@ def test_a_host_is_retired_and_brought_back(data_dir: Path) -> None:
     assert "host n1 is retired" in said(data_dir, "host", "retire", "n1", "--why", "sold")
     assert "retired by" in said(data_dir, "host", "timeline", "n1")
     assert "host n1 is known" in said(data_dir, "host", "revive", "n1")
+
+
+def test_a_timeline_ends_with_what_holds_the_host_up_and_the_remedy(data_dir: Path) -> None:
+    last = said(data_dir, "host", "timeline", "n1").splitlines()[-1]
+    assert last == "diagnosis: nothing is known to hold n1 up: it is known"
+    said(data_dir, "host", "arm", "n1", "--profile", "p")
+    ctx = open_context(Settings(data_dir=data_dir), upgrade=True)
+    found = hosts.show(ctx, "n1")
+    ctx = replace(ctx, clock=lambda: found["armed_until"] - 1)
+    diagnosis_watch.look(ctx)
+    told = hosts.show(ctx, "n1")["diagnosis"]
+    ctx.database.close()
+    for words in ((), ("--stages",)):
+        last = said(data_dir, "host", "timeline", "n1", *words).splitlines()[-1]
+        assert last.startswith(f"diagnosis: {told['sentence']} (since ")
+        assert last.endswith(f"): {told['remedy']}")

@@ -24,6 +24,28 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *words: CliRunner().invoke(main, ["--data-dir", str(tmp_path / "data"), *words])
 
 
+def test_a_list_of_hosts_is_searched_filtered_and_sorted(run: Run) -> None:
+    for number in range(3):
+        mac = f"52:54:00:00:00:0{number}"
+        run("host", "add", "--mac", mac, "--name", f"n{number}", "--tag", "odd" if number % 2 else "even")
+
+    def listed(*words: str) -> list[str]:
+        done = run("host", "list", *words, "--json")
+        assert done.exit_code == 0, done.output
+        return [row["name"] for row in json.loads(done.output)]
+
+    assert listed("even") == listed("--tag", "even") == ["n0", "n2"]
+    assert listed("even", "n2", "--state", "ready", "--state", "known", "--rack", "-", "--role", "-") == ["n2"]
+    assert listed("--sort", "created_at", "--reverse", "--firmware", "-") == ["n2", "n1", "n0"]
+    assert listed("--attention") == listed("--serial", "x") == []
+    for words in (["--tag", "nope"], ["--attention"], ["nowhere"]):
+        assert "No host fits" in run("host", "list", *words).output
+    assert "No host" not in run("host", "list", "--reverse").output
+    for option, said in (("--role", "there is no role 'nope'"), ("--state", "'nope' is not a state")):
+        refused = run("host", "list", option, "nope")
+        assert (refused.exit_code, said in refused.stderr) == (1, True)
+
+
 def test_an_empty_place_says_what_to_do_next(run: Run) -> None:
     assert "let one netboot" in run("host", "list").output
     assert "pxeforge image import debian-13" in run("image", "list").output
@@ -154,6 +176,41 @@ def test_a_name_with_odd_characters_is_a_name(run: Run) -> None:
 def test_nothing_to_set_is_a_usage_error(run: Run) -> None:
     run("host", "add", "--mac", MAC, "--name", "n1")
     assert run("host", "set", "n1").exit_code == 2
+
+
+def test_a_profile_that_nothing_is_set_of_is_a_usage_error_and_no_entry_of_the_audit_log(
+    run: Run, tmp_path: Path
+) -> None:  # fmt: skip
+    write_image(tmp_path / "data")
+    assert run("profile", "create", "p", "--image", "debian-13").exit_code == 0
+    nothing = run("profile", "set", "p")
+    assert (nothing.exit_code, "say what to set" in nothing.stderr) == (2, True)
+    run("profile", "set", "p", "light=true")
+    run("profile", "set", "p", "light=true")
+    kinds = [row["kind"] for row in json.loads(run("audit", "--json").output)]
+    assert kinds == ["profile_changed", "profile_created"]
+
+
+def test_what_is_for_one_host_names_what_is_in_its_way(run: Run) -> None:
+    for words, said in (
+        (("a", "b", "--name", "x"), "--name can be set for one host at a time, and these are 2: a, b"),
+        (("a", "--name", "x", "--where", "tag=t"), "not together with --where"),
+        (("a", "--name", "x", "--dry-run"), "not together with --dry-run"),
+        (("a", "--name", "x", "--add-tag", "t"), "not together with --add-…"),
+    ):
+        refused = run("host", "set", *words)
+        assert refused.exit_code == 2
+        assert said in " ".join(refused.stderr.split())
+
+
+def test_a_host_and_an_image_are_shown_for_people(run: Run, tmp_path: Path) -> None:
+    write_image(tmp_path / "data")
+    run("host", "add", "--mac", MAC, "--name", "n1", "--role", "base")
+    for shown in (run("host", "show", "n1").output, run("image", "show", "debian-13").output):
+        assert "None" not in shown
+        assert "{" not in shown
+    assert f"mac {MAC}" in run("host", "show", "n1").output
+    assert " MB\n" in run("image", "show", "debian-13").output
 
 
 def test_a_value_that_is_no_json_is_a_usage_error(run: Run) -> None:

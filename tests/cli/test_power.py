@@ -78,6 +78,8 @@ def test_a_password_comes_from_standard_input_and_is_nowhere_shown(run: Run) -> 
     words = ("power", "set", "n1", "--driver", "ipmi", "--address", "10.9.0.17", "--user", "ops")
     refused = run(*words)
     assert (refused.exit_code, "needs the BMC's password" in refused.stderr) == (1, True)
+    empty = run(*words, "--password-stdin", stdin="")
+    assert (empty.exit_code, "one line of standard input" in empty.stderr) == (1, True)
     done = run(*words, "--password-stdin", stdin="s3cret-BMC\n")
     assert done.output == "power of n1 is reached by ipmi: try `pxeforge power status n1`\n"
     shown = run("host", "show", "n1").output + run("host", "timeline", "n1").output + run("audit").output

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.cli.main import main
-from pxeforge.services import claims, deploys, hosts
+from pxeforge.services import claims, deploys, hosts, runs
 from pxeforge.services.context import Context
 from tests.services.small_roles import add_host, do_next, give_roles, work
 
@@ -109,7 +109,13 @@ def test_a_plan_tells_what_was_left_on_hosts(site: Context) -> None:
 def test_a_secret_is_made_anew_after_a_question(site: Context) -> None:
     deploys.deploy(site, who="ann")
     work(site, host_id(site))
-    assert cli(site, "secret", "rotate", "tdb_admin").exit_code == 1
+    unknown = cli(site, "secret", "rotate", "nothing")
+    assert (unknown.exit_code, unknown.stderr.count("\n")) == (1, 1)
+    assert "there is no secret 'nothing'" in unknown.stderr
+    before = cli(site, "secret", "show", "tdb_admin", "--reveal").output
+    asked = cli(site, "secret", "rotate", "tdb_admin")
+    assert (asked.exit_code, "without a terminal say --yes" in asked.stderr, asked.stdout) == (2, True, "")
+    assert cli(site, "secret", "show", "tdb_admin", "--reveal").output == before
     done = cli(site, "secret", "rotate", "tdb_admin", "--yes")
     assert "tdatabase.configure@n1" in done.output
     assert "Now run: pxeforge deploy" in done.output
@@ -117,6 +123,25 @@ def test_a_secret_is_made_anew_after_a_question(site: Context) -> None:
 
 
 def test_a_host_that_reported_no_key_is_not_rearmed_over_ssh(site: Context) -> None:
-    done = cli(site, "host", "rearm", "n1", "--ssh-user", "root")
-    assert done.exit_code == 1
-    assert "has reported no SSH host key" in done.output
+    for words in ((), ("--ssh-user", "ops")):  # the remedy of a silent agent is said without a user
+        done = cli(site, "host", "rearm", "n1", *words)
+        assert done.exit_code == 1
+        assert "has reported no SSH host key" in done.output
+
+
+def test_a_deploy_that_begins_in_the_middle_says_what_it_leaves_out(site: Context) -> None:
+    add_host(site, 2, "tservice")
+    shown = cli(site, "plan", "--from", "tservice")
+    assert "left out, as it stands before tservice: tdatabase.configure@n1\n" in shown.output
+    assert "warning: no deploy has done tdatabase.install@n1, tdatabase.configure@n1 yet" in shown.stderr
+    assert json.loads(cli(site, "plan", "--json").output)["left_out"] == []
+    begun = cli(site, "deploy", "--from", "tservice", "--no-wait", "--json")
+    run = json.loads(begun.output)
+    assert [task["planned_id"] for task in run["tasks"]] == ["tservice.install@n2"]
+    assert [one["task"] for one in run["left_out"]] == ["tdatabase.install@n1", "tdatabase.configure@n1"]
+    cli(site, "run", "cancel", run["id"])
+    first = cli(site, "deploy", "--from", "tdatabase", "--no-wait")
+    assert "nothing stands before tdatabase: nothing is left out" in first.output
+    cli(site, "run", "cancel", runs.list_runs(site)[0]["id"])
+    unknown = cli(site, "deploy", "--from", "tservise", "--no-wait")
+    assert (unknown.exit_code, "did you mean tservice" in unknown.stderr) == (1, True)
