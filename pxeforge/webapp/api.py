@@ -12,6 +12,7 @@ from flask import Blueprint, current_app
 from pxeforge.services.context import Context
 from pxeforge.webapp import (
     api_accounts,
+    api_bulk,
     api_catalogue,
     api_events,
     api_fleet,
@@ -30,6 +31,7 @@ from pxeforge.webapp.told import told
 
 _TOPICS = (
     api_hosts,
+    api_bulk,
     api_lifecycle,
     api_power,
     api_identity,

@@ -20,6 +20,7 @@ class User(TypedDict):
     role: UserRole
     created_at: float
     must_change: Annotated[bool, Says(text="the password is for one login only")]
+    disabled: Annotated[bool, Says(text="nobody comes in as this user: no login, no session, no API token")]
 
 
 class UserRoleShown(TypedDict):
@@ -168,6 +169,18 @@ def _user_routes(api: Blueprint, ctx: Context) -> None:
     def logout_user(name: str) -> Any:
         """Ends every session of the user; API tokens go on."""
         return {"name": name, "sessions": sessions.end_all(ctx, name, who=g.who)}
+
+    @api.post("/users/<name>/disable")
+    @told(gives=User, problems=(404, 409))
+    def disable_user(name: str) -> Any:
+        """Ends every session of the user; neither a login nor an API token of the user is taken until it is enabled."""
+        return accounts.set_disabled(ctx, name, True, who=g.who)
+
+    @api.post("/users/<name>/enable")
+    @told(gives=User, problems=(404,))
+    def enable_user(name: str) -> Any:
+        """The user may log in again, with the same password; API tokens that have not expired count again."""
+        return accounts.set_disabled(ctx, name, False, who=g.who)
 
     @api.delete("/users/<name>")
     @told(problems=(404, 409), versioned=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from flask import Blueprint, g
 
-from pxeforge.services import blueprints, image_details, images, profiles, role_catalogue
+from pxeforge.services import blueprint_check, blueprints, image_details, images, profiles, role_catalogue
 from pxeforge.services.context import Context
 from pxeforge.services.package_cache import cache_status
 from pxeforge.webapp.shapes import Says
@@ -118,6 +118,7 @@ class RoleVariable(TypedDict):
     name: str
     type: str
     default: Any
+    allowed: Annotated[str, Says(text="which values it may have, in words; empty for any of its type")]
     help: str
     secret: bool
 
@@ -126,12 +127,49 @@ class RoleShown(TypedDict):
     name: str
     summary: str
     requires: list[str]
+    problem: Annotated[str | None, Says(text="what is wrong in the files of a role that cannot be used")]
     variables: list[RoleVariable]
 
 
 class BlueprintShown(TypedDict):
     name: str
     summary: str
+
+
+class BlueprintFinding(TypedDict):
+    """Something wrong in a blueprint, and how it is mended."""
+
+    file: str
+    line: int
+    message: str
+    fix: str
+
+
+class BlueprintInFull(BlueprintShown):
+    """With its text, what is wrong in it (`findings`), its rules, and the hosts that they take now."""
+
+    file: str
+    text: str
+    variables: dict[str, Any]
+    rules: list[dict[str, Any]]
+    hosts: list[dict[str, Any]]
+    findings: list[BlueprintFinding]
+    networks: list[dict[str, Any]]
+    vips: list[dict[str, Any]]
+    tolerance: dict[str, str]
+    release: str | None
+
+
+class BlueprintText(TypedDict):
+    """A blueprint that is not at hand here."""
+
+    text: str
+    file: NotRequired[Annotated[str, Says(text="what it is called in the findings")]]
+    beside: NotRequired[Annotated[dict[str, str], Says(text="by name, texts of blueprints that it may extend")]]
+
+
+class BlueprintChecked(TypedDict):
+    findings: list[BlueprintFinding]
 
 
 def add_routes(api: Blueprint, ctx: Context) -> None:
@@ -147,14 +185,27 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     @api.get("/roles")
     @told(gives=RoleShown, pages=_BY_NAME, problems=(404,))
     def list_roles() -> Any:
-        """Roles that hosts can be given."""
-        return role_catalogue.known_roles(ctx)
+        """Roles that hosts can be given, and those that are broken."""
+        return role_catalogue.all_roles(ctx)
 
     @api.get("/blueprints")
     @told(gives=BlueprintShown, pages=_BY_NAME, problems=(404,))
     def list_blueprints() -> Any:
         """Blueprints at hand."""
         return blueprints.list_blueprints(ctx)
+
+    @api.get("/blueprints/<name>")
+    @told(gives=BlueprintInFull, problems=(404,))
+    def show_blueprint(name: str) -> Any:
+        """One blueprint, what is wrong in it, and how it fits the hosts."""
+        return blueprints.show(ctx, name)
+
+    @api.post("/blueprints/check")
+    @told(takes=BlueprintText, gives=BlueprintChecked)
+    def check_blueprint(body: dict[str, Any]) -> Any:
+        """What is wrong in a blueprint that is sent; nothing is kept."""
+        found = blueprint_check.check(ctx, body.get("file", "blueprint.yaml"), body["text"], body.get("beside", {}))
+        return {"findings": found}
 
 
 def _profile_routes(api: Blueprint, ctx: Context) -> None:

@@ -42,6 +42,7 @@ class LintFinding(TypedDict):
 
 class InventoryAsked(TypedDict):
     host: NotRequired[Annotated[str, Says(text="only the variables of this host")]]
+    format: NotRequired[Annotated[inventory.Form, Says(text="whose groups; ansible without it")]]
 
 
 class KnownHosts(TypedDict):
@@ -84,7 +85,9 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     def show_inventory(query: dict[str, Any]) -> Any:
         """The hosts as a dynamic inventory of Ansible."""
         host = query.get("host")
-        return inventory.ansible_inventory(ctx) if host is None else inventory.host_variables(ctx, host)
+        if host is not None:
+            return inventory.host_variables(ctx, host)
+        return inventory.ansible_inventory(ctx, inventory.Form(query.get("format", "ansible")))
 
     @api.get("/inventory/known-hosts")
     @told(gives=KnownHosts)

@@ -10,6 +10,7 @@ from pxeforge.domain.boot import LoaderChoice
 from pxeforge.domain.diagnosis import DiagnosisName
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.services import arming, attempts, events, host_list, hosts, install_ends, role_catalogue
+from pxeforge.services.attention import Attention
 from pxeforge.services.boot_menu import MENU_TIMEOUT_S
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
@@ -115,9 +116,13 @@ class HostsAsked(TypedDict):
     """Which hosts; all that is given must fit."""
 
     q: NotRequired[Annotated[str, Says(text="words that occur in name, state, address, serial, MAC, role or tag")]]
-    state: NotRequired[HostState]
+    state: NotRequired[Annotated[str, Says(text="a state of hosts; with commas between them: any of these")]]
     tag: NotRequired[str]
-    role: NotRequired[str]
+    role: NotRequired[Annotated[str, Says(text="- is a host without any")]]
+    rack: NotRequired[Annotated[str, Says(text="name of its rack; - is a host without a place")]]
+    firmware: NotRequired[Annotated[str, Says(text="as hosts tell it; - is a host that told none")]]
+    serial: NotRequired[Annotated[str, Says(text="the whole serial number, capitals or not")]]
+    attention: NotRequired[Annotated[bool, Says(text="whether something holds it up, or its identity is in conflict")]]
     sort: NotRequired[Literal["name", "state", "address", "serial", "firmware", "seen_at", "created_at",
                               "registered_at"]]  # fmt: skip
     order: NotRequired[Literal["up", "down"]]
@@ -172,15 +177,27 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     _roles(api, ctx)
 
 
+def _wanted(ctx: Context, query: dict[str, Any], attention: Attention) -> host_list.Wanted:
+    """Raises NotFound for a role that neither exists nor is given to any host: nothing could ever fit it."""
+    without = {key: "" if query.get(key) == "-" else query.get(key) for key in ("role", "rack", "firmware")}
+    if without["role"] and without["role"] not in host_list.role_counts(ctx):
+        role_catalogue.check_roles(ctx, [without["role"]])
+    held_up = query.get("attention")
+    return host_list.Wanted(
+        text=query.get("q", ""), states=tuple(filter(None, query.get("state", "").split(","))), tag=query.get("tag"),
+        **without, serial=query.get("serial"), sort=query.get("sort", "name"), descending=query.get("order") == "down",
+        ids=attention.host_ids() if held_up else None, but=attention.host_ids() if held_up is False else None,
+    )  # fmt: skip
+
+
 def _reading(api: Blueprint, ctx: Context) -> None:
+    attention = Attention(ctx)
+
     @api.get("/hosts")
-    @told(asks=HostsAsked, gives=Host, pages=Pages(keys=((str, float, int, type(None)), (str,))))
+    @told(asks=HostsAsked, gives=Host, pages=Pages(keys=((str, float, int, type(None)), (str,))), problems=(404,))
     def list_hosts(query: dict[str, Any], part: Part) -> Any:
         """All hosts, or those that fit."""
-        wanted = host_list.Wanted(
-            text=query.get("q", ""), states=(query["state"],) if query.get("state") else (), tag=query.get("tag"),
-            role=query.get("role"), sort=query.get("sort", "name"), descending=query.get("order") == "down",
-        )  # fmt: skip
+        wanted = _wanted(ctx, query, attention)
         rows = host_list.rows_after(ctx, wanted, part.after, limit=part.limit + 1)
         return first(rows, part.limit, lambda row: (row[wanted.sort], row["id"]))
 
@@ -191,10 +208,12 @@ def _reading(api: Blueprint, ctx: Context) -> None:
         return hosts.show(ctx, host)
 
     @api.get("/hosts/<host>/timeline")
-    @told(asks=TimelineAsked, gives=list[TimelineEvent], problems=(404, 409))
-    def host_timeline(host: str, query: dict[str, Any]) -> Any:
-        """The newest 2,000 events of the host, oldest first."""
-        return events.timeline(ctx, hosts.show(ctx, host)["id"], after_id=query.get("after_id", 0))
+    @told(asks=TimelineAsked, gives=TimelineEvent, pages=Pages(keys=((int,),)), problems=(404, 409))
+    def host_timeline(host: str, query: dict[str, Any], part: Part) -> Any:
+        """All events of the host, oldest first."""
+        after_id = query.get("after_id", 0) if part.after is None else int(part.after[0] or 0)
+        rows = events.timeline(ctx, hosts.id_of(ctx, host), after_id=after_id, limit=part.limit + 1)
+        return first(rows, part.limit, lambda row: (row["id"],))
 
     @api.get("/hosts/<host>/attempts")
     @told(gives=Attempt, pages=Pages(keys=((float, int), (str,))), problems=(404, 409))

@@ -113,7 +113,7 @@ def _looking(api: Blueprint, ctx: Context) -> None:
     @told(gives=PowerNow, problems=(404, 409, 429))
     def show_power(host: str) -> Any:
         """Asks the host's BMC whether it is on; an answer may be three seconds old."""
-        return power.status(ctx, host)
+        return {**power.status(ctx, host), "version": power.describe(ctx, host)["version"]}
 
     @api.get("/power")
     @told(asks=PowerAsked, gives=list[PowerNow], problems=(429,))
@@ -138,13 +138,14 @@ def _switching(api: Blueprint, ctx: Context) -> None:
 
 def _setting(api: Blueprint, ctx: Context) -> None:
     @api.put("/hosts/<host>/power")
-    @told(takes=PowerSettings, gives=PowerReached, problems=(404, 409))
-    def set_power(host: str, body: dict[str, Any]) -> Any:
+    @told(takes=PowerSettings, gives=PowerReached, problems=(404, 409), versioned=True)
+    def set_power(host: str, body: dict[str, Any], expected_version: str | None) -> Any:
         """How the host's power is reached, instead of what was set before."""
-        return power.set_power(ctx, host, body, password=body.pop("password", None), who=g.who)
+        password = body.pop("password", None)
+        return power.set_power(ctx, host, body, password=password, who=g.who, expected_version=expected_version)
 
     @api.delete("/hosts/<host>/power")
-    @told(gives=PowerReached, problems=(404, 409))
-    def clear_power(host: str) -> Any:
+    @told(gives=PowerReached, problems=(404, 409), versioned=True)
+    def clear_power(host: str, expected_version: str | None) -> Any:
         """Forgets how the host's power is reached, and the password."""
-        return power.clear_power(ctx, host, who=g.who)
+        return power.clear_power(ctx, host, who=g.who, expected_version=expected_version)

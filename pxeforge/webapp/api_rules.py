@@ -209,19 +209,19 @@ def _rules(api: Blueprint, ctx: Context) -> None:
         return rules.show(ctx, rule)
 
     @api.patch("/rules/<rule>")
-    @told(takes=RuleChange, gives=Rule, problems=(404, 409))
-    def change_rule(rule: str, body: dict[str, Any]) -> Any:
+    @told(takes=RuleChange, gives=Rule, problems=(404, 409), versioned=True)
+    def change_rule(rule: str, body: dict[str, Any], expected_version: str | None) -> Any:
         """Sets what is given and leaves the rest."""
         return rules.change(
             ctx, rule, when=body.get("when"), gives=body.get("set"), enabled=body.get("enabled"),
-            most=body.get("most"), new_name=body.get("name"), who=g.who,
+            most=body.get("most"), new_name=body.get("name"), who=g.who, expected_version=expected_version,
         )  # fmt: skip
 
     @api.delete("/rules/<rule>")
-    @told(problems=(404,))
-    def remove_rule(rule: str) -> Any:
+    @told(problems=(404,), versioned=True)
+    def remove_rule(rule: str, expected_version: str | None) -> Any:
         """Removes a rule; what it gave to hosts stays with them."""
-        rules.remove(ctx, rule, who=g.who)
+        rules.remove(ctx, rule, who=g.who, expected_version=expected_version)
         return {}
 
     @api.post("/rules/<rule>/move")
@@ -258,15 +258,23 @@ def _racks(api: Blueprint, ctx: Context) -> None:
         """The racks and who stands where."""
         return racks.rack_view(ctx)
 
+    @api.get("/racks/<rack>")
+    @told(gives=Rack, problems=(404,))
+    def show_rack(rack: str) -> Any:
+        """One rack and who stands where; the ETag is that of its height and note."""
+        return racks.show(ctx, rack)
+
     @api.put("/racks/<rack>")
-    @told(takes=RackChange, gives=RackSaid, problems=(409,))
-    def set_rack(rack: str, body: dict[str, Any]) -> Any:
+    @told(takes=RackChange, gives=RackSaid, problems=(409,), versioned=True)
+    def set_rack(rack: str, body: dict[str, Any], expected_version: str | None) -> Any:
         """Says how tall a rack is, or a word about it."""
-        return racks.set_rack(ctx, rack, height=body.get("height"), note=body.get("note"), who=g.who)
+        return racks.set_rack(
+            ctx, rack, height=body.get("height"), note=body.get("note"), who=g.who, expected_version=expected_version
+        )  # fmt: skip
 
     @api.delete("/racks/<rack>")
-    @told(problems=(404, 409))
-    def remove_rack(rack: str) -> Any:
+    @told(problems=(404, 409), versioned=True)
+    def remove_rack(rack: str, expected_version: str | None) -> Any:
         """Forgets what was said of a rack that nobody stands in."""
-        racks.remove_rack(ctx, rack, who=g.who)
+        racks.remove_rack(ctx, rack, who=g.who, expected_version=expected_version)
         return {}

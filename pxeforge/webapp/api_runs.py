@@ -56,11 +56,19 @@ class RunTask(TypedDict):
     waiting_for: str | None
 
 
+class LeftOut(TypedDict):
+    """A task that counts as done, because a deploy begins behind it."""
+
+    task: str
+    done_at: Annotated[float | None, Says(text="when a deploy last did it there; null: none did since the install")]
+
+
 class RunInFull(Run):
     """With every task, its result and what it waits for."""
 
     left_s: Annotated[float | None, Says(text="until its end, if all hosts keep their usual pace")]
     tasks: list[RunTask]
+    left_out: NotRequired[Annotated[list[LeftOut], Says(text="told when it is started with `from_step`")]]
 
 
 class Holder(TypedDict):
@@ -147,6 +155,7 @@ class Plan(TypedDict):
     packages: Annotated[dict[str, list[str]], Says(text="by host, what a deploy installs")]
     restarts: list[PlannedRestart]
     leftover: list[Leftover]
+    left_out: Annotated[list[LeftOut], Says(text="what counts as done with `from_step`")]
     tasks: list[PlannedTask]
 
 
@@ -157,6 +166,9 @@ class PlanAsked(TypedDict):
     limit: NotRequired[list[str]]
     remove_unassigned: NotRequired[
         Annotated[bool, Says(text="take roles from hosts that had them deployed and no longer have them")]
+    ]
+    from_step: NotRequired[
+        Annotated[str, Says(text="begin here, at a role, role.task or role.task@host: what is before counts as done")]
     ]
 
 
@@ -308,7 +320,7 @@ def _starting(api: Blueprint, ctx: Context) -> None:
         """What a deploy would do; nothing is changed."""
         return plans.plan(
             ctx, blueprint=body.get("blueprint"), limit=tuple(body.get("limit", [])),
-            remove_unassigned=body.get("remove_unassigned", False),
+            remove_unassigned=body.get("remove_unassigned", False), from_step=body.get("from_step"),
         )  # fmt: skip
 
     @api.post("/deploy")
@@ -317,7 +329,7 @@ def _starting(api: Blueprint, ctx: Context) -> None:
         """Starts a deploy; one run at a time."""
         return deploys.deploy(
             ctx, blueprint=body.get("blueprint"), check=body.get("check", False), limit=tuple(body.get("limit", [])),
-            remove_unassigned=body.get("remove_unassigned", False), who=g.who,
+            remove_unassigned=body.get("remove_unassigned", False), from_step=body.get("from_step"), who=g.who,
         )  # fmt: skip
 
     @api.post("/verify")

@@ -81,10 +81,10 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
         return webhooks.show(ctx, webhook)
 
     @api.delete("/webhooks/<webhook>")
-    @told(problems=(404,))
-    def remove_webhook(webhook: str) -> Any:
+    @told(problems=(404,), versioned=True)
+    def remove_webhook(webhook: str, expected_version: str | None) -> Any:
         """Removes the webhook with all its deliveries."""
-        webhooks.remove(ctx, webhook, who=g.who)
+        webhooks.remove(ctx, webhook, who=g.who, expected_version=expected_version)
         return {}
 
     @api.post("/webhooks/<webhook>/test")

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services import accounts, api_tokens, sessions
-from pxeforge.services.acting import LOCAL, PASSWORD, SESSION, Actor, acts
+from pxeforge.services.acting import ON_THE_COMPUTER, PASSWORD, SESSION, Actor, acts
 from pxeforge.services.context import Context
 from pxeforge.services.hidden import hide_everywhere
 from pxeforge.services.problems import Forbidden, Problem
@@ -99,7 +99,7 @@ class Guard:
 
     def _actor(self) -> Actor | None:
         if self.trusted_socket:
-            return Actor(who="root", role=UserRole.ADMIN, via=LOCAL)
+            return ON_THE_COMPUTER
         if not is_api(request) or "Authorization" not in request.headers:
             return self._by_session()
         given = request.authorization

@@ -91,6 +91,36 @@ def test_cve_2022_0860_what_has_ended_lets_nobody_in(
     assert refused.status_code == 401
 
 
+def test_cve_2022_0860_a_disabled_user_is_let_in_by_nothing(
+    ctx: Context, app: Flask, new_browser: Callable[[], Browser]
+) -> None:
+    """The expired account itself: its password, its sessions and its API tokens are worth nothing, at once."""
+    for name in ("boss", "ann"):
+        accounts.add(ctx, name, PASSWORD, role=UserRole.ADMIN, who="test")
+    ann = Actor(who="ann", role=UserRole.ADMIN, via=LOCAL)
+    token = api_tokens.create(ctx, name="kept", role="admin", user="ann", actor=ann)["token"]
+    browser, boss = new_browser(), new_browser()
+    browser.login("ann")
+    boss.login("boss")
+    login = "Basic " + b64encode(f"ann:{PASSWORD}".encode()).decode()
+
+    def answers() -> list[int]:
+        headers = ({"Authorization": f"Bearer {token}"}, {"Authorization": login})
+        api = [app.test_client().get("/api/v1/hosts", base_url=SITE, headers=one).status_code for one in headers]
+        return [browser.get("/hosts").status_code, *api]
+
+    assert answers() == [200, 200, 200]
+    boss.post("/users/ann/disable", {})
+    assert answers() == [303, 401, 401]
+    with pytest.raises(Problem, match="ann is disabled: enable the user first"):
+        api_tokens.create(ctx, name="new", role="viewer", user="ann", actor=Actor(
+            who="boss", role=UserRole.ADMIN, via=LOCAL
+        ))  # fmt: skip
+    assert "Enable ann" in boss.get("/users").get_data(as_text=True)
+    boss.post("/users/ann/enable", {})
+    assert answers() == [303, 200, 200]  # the session has ended for good
+
+
 @pytest.mark.parametrize("value", SENTINELS)
 def test_cve_2024_47533_no_constant_is_a_credential_anywhere(ctx: Context, armed: dict[str, Any], value: str) -> None:
     """A shared secret that could not be read became -1, and -1 was the password."""

@@ -68,7 +68,10 @@ CLASSES: dict[str, tuple[str, list[str]]] = {
     ),
     "CVE-2022-0860": (
         "an expired account could log in",
-        [f"{ACCESS}:test_cve_2022_0860_what_has_ended_lets_nobody_in"],
+        [
+            f"{ACCESS}:test_cve_2022_0860_a_disabled_user_is_let_in_by_nothing",
+            f"{ACCESS}:test_cve_2022_0860_what_has_ended_lets_nobody_in",
+        ],
     ),
     "CVE-2024-47533": (
         "a secret that could not be read became the constant -1, which was then accepted",

@@ -45,3 +45,14 @@ def test_lint_and_inventory_answer(api: FlaskClient, profile: str) -> None:
     assert api.get("/api/v1/inventory?host=n1").get_json()["pxeforge_roles"] == ["base"]
     assert api.get("/api/v1/inventory?host=ghost").status_code == 404
     assert api.get("/api/v1/inventory/known-hosts").get_json() == {"text": ""}
+
+
+def test_roles_tell_what_their_variables_may_be_and_why_one_is_broken(api: FlaskClient, ctx: Context) -> None:
+    folder = ctx.operator_dir / "roles" / "ours"
+    folder.mkdir(parents=True)
+    (folder / "role.yaml").write_text("name: ours\nsumary: s\n")
+    roles = {role["name"]: role for role in api.get("/api/v1/roles").get_json()}
+    assert "role.yaml:1: summary is missing: add it" in roles["ours"]["problem"]
+    assert roles["neutron"]["problem"] is None
+    variables = {one["name"]: one["allowed"] for one in roles["neutron"]["variables"]}
+    assert variables["neutron_tenant_type"] == "one of vxlan, gre, vlan"

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
+from pxeforge.domain import host_name
 from pxeforge.services import hosts, rules
 from pxeforge.services.context import Context
 from pxeforge.webapp.access import NEEDS
@@ -55,7 +56,7 @@ def test_every_route_tells_parameters_answers_and_refusals(told: dict[str, Any])
 
 def test_a_word_of_an_address_is_no_name_that_would_hide_behind_it(told: dict[str, Any]) -> None:
     for folder, argument, reserved in (
-        ("/hosts", "host", hosts.RESERVED_NAMES),
+        ("/hosts", "host", host_name.RESERVED_NAMES),
         ("/rules", "rule", rules.RESERVED_NAMES),
         ("/profiles", "profile", frozenset()),
         ("/users", "name", frozenset()),

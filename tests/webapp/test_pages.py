@@ -285,6 +285,28 @@ def test_the_plan_shows_tasks_in_order_and_the_hosts_left_out(browser: Browser, 
     assert "db-02 has roles but is known: it is left out until it is registered" in text
 
 
+def test_the_plan_tells_what_follows_once_a_host_is_installed_and_offers_no_deploy_of_it(
+    browser: Browser, ctx: Context
+) -> None:
+    host_id = add(ctx, "db-02", OTHER_MAC, roles=["mariadb"])
+    text = page(browser, "/plan")
+    assert "Nothing to deploy" not in text
+    card = text[text.index("Once installed") :]
+    assert f'href="/hosts/{host_id}"' in card
+    for shown in ("db-02", "known", "base</span>", "mariadb</span>", "names", "service-user"):
+        assert shown in card
+    assert 'action="/deploy"' not in text
+
+
+def test_a_draft_for_a_host_that_is_not_installed_tells_its_tasks(browser: Browser, ctx: Context) -> None:
+    host_id = add(ctx)
+    page(browser, "/roles")
+    text = browser.post("/roles/draft", {"do": "give mariadb", "host": host_id}).get_data(as_text=True)
+    card = text[text.index('id="draft-later"') :]
+    assert "Once it is installed: 1 host of these" in card
+    assert "service-user" in card
+
+
 def test_deploy_starts_a_run_and_shows_it_live(browser: Browser, ctx: Context) -> None:
     host_id = deployable(ctx)
     digest = plans.plan(ctx)["digest"]

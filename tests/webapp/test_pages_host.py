@@ -180,6 +180,19 @@ def test_a_host_is_forgotten_only_after_the_question(browser: Browser, ctx: Cont
     assert hosts.list_hosts(ctx) == []
 
 
+@pytest.mark.parametrize("state", ["armed", "booting", "installing"])
+def test_a_host_that_is_armed_is_not_forgotten_and_says_what_to_do(
+    browser: Browser, ctx: Context, host_id: str, state: str
+) -> None:
+    with ctx.database.write() as session:
+        hosts.find(session, host_id).state = state
+    path = f"/hosts/{host_id}/end/forget"
+    for answer in (browser.get(path), browser.post(path, {"confirm": "yes"})):
+        assert answer.status_code in (303, 409)
+    assert f"the host is {state}: disarm it first, then forget it" in page(browser, f"/hosts/{host_id}")
+    assert hosts.show(ctx, host_id)["name"] == "db-01"
+
+
 def test_a_host_is_retired_with_a_reason_and_taken_into_use_again(browser: Browser, ctx: Context, host_id: str) -> None:
     browser.post(f"/hosts/{host_id}/end/retire", {"confirm": "yes", "why": "broken board"})
     assert hosts.show(ctx, host_id)["state"] == "retired"

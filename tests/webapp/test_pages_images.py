@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from pathlib import Path
 
@@ -77,3 +78,14 @@ def test_an_image_that_is_not_there_is_a_friendly_page(browser: Browser) -> None
     assert "there is no image ghost" in page(browser, "/images/ghost", 404)
     browser.post("/images/ghost/verify")
     assert "there is no image ghost" in page(browser, "/images")
+
+
+def test_what_can_be_imported_is_told_with_its_command(browser: Browser, ctx: Context, profile: str) -> None:
+    text = html.unescape(page(browser, "/images"))
+    commands = text.partition('id="import-commands">')[2].partition("</pre>")[0].splitlines()
+    start = "pxeforge --data-dir DIR image import"  # the folder itself is not shown to everybody
+    assert all(line.startswith(start) for line in commands)
+    (debian,) = [line for line in commands if f"{start} debian-13 " in line]
+    assert "here: 20250803" in debian
+    assert any("memtest" in line and "here:" not in line for line in commands)
+    assert any(line.startswith(f"{start} ubuntu-18.04 --from mirror --mirror URL") for line in commands)

@@ -162,6 +162,54 @@ def test_a_role_whose_folder_is_gone_can_still_be_taken_away(browser: Browser, c
     assert hosts.show(ctx, one)["roles"] == []
 
 
+def test_a_broken_role_is_told_with_its_reason_and_the_others_can_be_given(browser: Browser, ctx: Context) -> None:
+    own_role(ctx, "ours")
+    hosts.assign(ctx, [add(ctx)], ["ours"], who="ann", known_roles=["ours"])
+    (ctx.operator_dir / "roles/ours/role.yaml").write_text("name: ours\nsumary: s\n")
+    shown = html.unescape(page(browser))
+    assert "The role ours is broken, and hosts cannot be given it: " in shown
+    assert "role ours is broken: " in shown.partition("cannot be given it")[2]  # at the host that has it
+    assert 'data-role="mariadb"' in shown
+
+
+def groups_in(text: str) -> dict[str, list[str]]:
+    """The names of the roles under each heading of the palette."""
+    found: dict[str, list[str]] = {}
+    title = ""
+    pattern = r'<h2 id="group-\d+">([^<]+)</h2>|<summary>([^<]+) <span|data-role="([^"]+)"'
+    for heading, summary, role in re.findall(pattern, text.partition('class="palette"')[2].partition('id="draft"')[0]):
+        title = heading or summary or title
+        found.setdefault(title, []).extend([role] if role else [])
+    return found
+
+
+def test_roles_in_use_come_first_and_those_that_only_come_along_are_folded(browser: Browser, ctx: Context) -> None:
+    add(ctx, roles=["mariadb", "nova"])
+    text = page(browser)
+    groups = groups_in(text)
+    assert list(groups) == ["In use", "Further roles", "Come along with others"]
+    assert groups["In use"] == ["mariadb", "nova"]
+    assert {"base", "keystone"} <= set(groups["Further roles"])
+    assert {"cinder-settings", "cloud"} <= set(groups["Come along with others"])
+    assert '<details class="role-group"' in text
+    numbers = re.findall(
+        r'<b>([^<]+)</b> <span class="dim">[^<]*</span><kbd class="end needs-js" hidden>(\d)</kbd>', text
+    )
+    assert numbers[:3] == [("mariadb", "1"), ("nova", "2"), ("base", "3")]
+    assert len(numbers) == 9
+
+
+def test_roles_are_filtered_by_name_and_words_also_without_javascript(browser: Browser, ctx: Context) -> None:
+    one = add(ctx)
+    text = draft(browser, "roles", before=draft(browser, "give base", one), role_filter="Cinder  volume")
+    shown = [role for group in groups_in(text).values() for role in group]
+    assert "cinder-lvm" in shown
+    assert "mariadb" not in shown
+    assert re.search(r'<details class="role-group" id="group-\d" open>', text)
+    assert "Not saved yet: 1 change on 1 host" in text
+    assert "No role fits “zzz”" in draft(browser, "roles", role_filter="zzz")
+
+
 def test_hosts_of_a_draft_stay_in_it_when_the_filter_hides_them(browser: Browser, ctx: Context) -> None:
     one = add(ctx)
     add(ctx, "web-01", OTHER_MAC)

@@ -167,7 +167,7 @@ vips:
   cloud: {address: 192.0.2.250, network: api, roles: [mariadb]}
 tolerance: {mariadb: 10%}
 hosts:
-  - {count: 1, roles: [mariadb], zone: az1, nics: {provider: eth7}, disks: {data: {min_gb: 5}}}
+  - {count: 1, roles: [haproxy, mariadb], zone: az1, nics: {provider: eth7}, disks: {data: {min_gb: 5}}}
 """
 
 

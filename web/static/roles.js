@@ -61,10 +61,52 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !/^[1-9]$/.test(event.key)) return;
-  const card = document.querySelectorAll(".role-card")[Number(event.key) - 1];
+  if (event.target.id === "role-filter" && event.key === "Enter") {
+    event.preventDefault();
+    const [first] = shownCards();
+    if (first && event.target.value.trim()) press(first.dataset.role);
+    return;
+  }
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "r") {
+    event.preventDefault();
+    document.getElementById("role-filter").select();
+  }
+  if (!/^[1-9]$/.test(event.key)) return;
+  const card = shownCards().filter(isNumbered)[Number(event.key) - 1];
   if (card) press(card.dataset.role);
 });
+
+// The filter hides cards as it is typed in; numbers are those of what is seen, but for the group that is folded.
+const isNumbered = (card) => filterWords().length > 0 || !card.closest("details:not([open])");
+const filterWords = () => document.getElementById("role-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+const shownCards = () => [...document.querySelectorAll(".role-card")].filter((card) => !card.hidden);
+
+const sift = () => {
+  const field = document.getElementById("role-filter");
+  if (!field) return;
+  document.querySelectorAll(".no-js").forEach((one) => { one.hidden = true; });
+  const words = filterWords();
+  document.querySelectorAll(".role-card").forEach((card) => {
+    const text = card.textContent.toLowerCase();
+    card.hidden = !words.every((word) => text.includes(word));
+  });
+  document.querySelectorAll(".role-group").forEach((group) => {
+    const some = !!group.querySelector(".role-card:not([hidden])");
+    group.hidden = !some;
+    if (words.length && some && group.matches("details")) group.open = true;
+  });
+  document.getElementById("no-role").hidden = shownCards().length > 0;
+  document.querySelectorAll(".role-card kbd").forEach((one) => { one.textContent = ""; });
+  shownCards().filter(isNumbered).slice(0, 9).forEach((card, at) => {
+    const mark = card.querySelector("kbd");
+    if (mark) mark.textContent = at + 1;
+  });
+};
+document.addEventListener("input", (event) => { if (event.target.id === "role-filter") sift(); });
+document.addEventListener("toggle", (event) => { if (event.target.matches(".role-group")) sift(); }, true);
+document.addEventListener("htmx:after:swap", sift);
+sift();
 
 // A draft that was not saved is not lost by a wrong click.
 let leaving = false;

@@ -17,7 +17,10 @@ from pxeforge.webapp.pages import (
     dashboard,
     host_ends,
     host_list,
+    host_settings,
+    host_tables,
     hosts,
+    identity,
     images,
     lists,
     navigation,
@@ -39,7 +42,7 @@ def create_pages(ctx: Context, guard: Guard, readiness: Readiness) -> Blueprint:
     for name, function in readable.FILTERS.items():
         pages.add_app_template_filter(function, name)
     pages.app_context_processor(lambda: {"now": ctx.clock()})
-    of_hosts = (hosts, host_ends, power, arming, answers, roles, racks, rules)
+    of_hosts = (hosts, host_settings, identity, host_ends, power, arming, answers, roles, racks, rules)
     for subject in (*of_hosts, profiles, images, runs, blueprints, lists, audit):
         subject.add_routes(pages, ctx)
     navigation.add_routes(pages)
@@ -47,6 +50,7 @@ def create_pages(ctx: Context, guard: Guard, readiness: Readiness) -> Blueprint:
     dashboard.add_routes(pages, ctx, readiness, attention)
     host_list.add_routes(pages, ctx, attention)
     bulk.add_routes(pages, ctx, attention)
+    host_tables.add_routes(pages, ctx, attention)
     server.add_routes(pages, ctx, readiness)
     users.add_routes(pages, ctx, guard)
     return pages

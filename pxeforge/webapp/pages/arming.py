@@ -12,6 +12,7 @@ from pxeforge.services import arming, hosts, images, install_ends, profiles
 from pxeforge.services.boot_menu import MEMTEST_IMAGE, MEMTEST_NUMBER, MENU_TIMEOUT_S, RESCUE_NUMBER
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
+from pxeforge.webapp.pages import bulk_power
 from pxeforge.webapp.pages.readable import duration, host_label, listing
 from pxeforge.webapp.pages.victims import victim
 
@@ -102,7 +103,7 @@ def _some(chosen: list[str]) -> list[str]:
 
 def _carry_out(ctx: Context, order: Order, chosen: list[str]) -> None:
     """Arms one host after the other; what is refused is told and keeps none of the others from being armed."""
-    armed: list[str] = []
+    armed: list[dict[str, Any]] = []
     told: list[tuple[str, str]] = []
     for text in chosen:
         try:
@@ -110,17 +111,29 @@ def _carry_out(ctx: Context, order: Order, chosen: list[str]) -> None:
         except Problem as problem:
             told.append((str(problem), "error"))
             continue
-        armed.append(host_label(host))
+        armed.append(host)
         told += [(warning, "warn") for warning in host["warnings"]]
     if armed:
-        whom = f"{armed[0]} is" if len(armed) == 1 else f"{len(armed)} hosts are"
+        whom = f"{host_label(armed[0])} is" if len(armed) == 1 else f"{len(armed)} hosts are"
         flash(f"{whom} armed for {order.words}: netboot within {duration(order.for_s)}.", "good")
+        told += _netboot(ctx, [host["id"] for host in armed]) if request.form.get("boot_now") == "yes" else []
     # Messages travel in a cookie, which holds 4 KB.
     words = list(dict.fromkeys(told))
     for message, kind in words[:_MOST_TOLD]:
         flash(message, kind)
     if len(words) > _MOST_TOLD:
         flash(f"{len(words) - _MOST_TOLD} more of the like: see the timelines of the hosts.", "warn")
+
+
+def _netboot(ctx: Context, armed: list[str]) -> list[tuple[str, str]]:
+    """Starts those that can be from the network at once; what is to be told of it."""
+    able = bulk_power.able_to_netboot(ctx, armed)
+    said, refused = bulk_power.switch(ctx, able, "pxe") if able else ("", [])
+    left = len(armed) - len(able)
+    return [
+        *([(said, "good")] if said else []), *((why, "error") for why in refused),
+        *([(f"{left} of them cannot be started from here: start them by hand.", "warn")] if left else []),
+    ]  # fmt: skip
 
 
 def ask(ctx: Context, chosen: list[str]) -> ResponseReturnValue:
@@ -139,6 +152,7 @@ def ask(ctx: Context, chosen: list[str]) -> ResponseReturnValue:
         "arm.html", order=order, rows=rows, back=_back(chosen), from_host=request.form.get("from", ""),
         image=_program_image(ctx, order, wanted), rescue_number=RESCUE_NUMBER,
         memtest_number=MEMTEST_NUMBER if _memtest(ctx) else "", whats=WHATS,
+        bootable=bulk_power.able_to_netboot(ctx, [host["id"] for host in victims]),
     )  # fmt: skip
 
 

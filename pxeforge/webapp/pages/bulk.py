@@ -9,12 +9,12 @@ from typing import Any, Final
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import bulk_edits, host_list, hosts, install_ends, retirement
+from pxeforge.services import bulk_edits, host_list, hosts, install_ends, profiles, retirement
 from pxeforge.services.attention import Attention
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.auth import safe_next
-from pxeforge.webapp.pages import arming
+from pxeforge.webapp.pages import arming, bulk_power
 from pxeforge.webapp.pages.host_list import Asked
 from pxeforge.webapp.pages.hosts import words
 from pxeforge.webapp.pages.readable import counted
@@ -73,6 +73,12 @@ def add_routes(pages: Blueprint, ctx: Context, attention: Attention) -> None:
             return _roles(ctx, chosen, give=do == "give")
         if do in ("tag", "untag"):
             return _tags(ctx, chosen, add=do == "tag")
+        if do in ("place", "unplace"):
+            return _rack(ctx, chosen, request.form.get("new_rack", "").strip() if do == "place" else "")
+        if do in ("meant", "unmeant"):
+            return _profile(ctx, chosen, request.form.get("new_profile", "") if do == "meant" else "")
+        if do == "power":
+            return bulk_power.ask_or_do(ctx, chosen)
         if do == "arm":
             return arming.ask(ctx, chosen)
         if do == "choose":
@@ -110,6 +116,30 @@ def _tags(ctx: Context, chosen: Sequence[str], *, add: bool) -> ResponseReturnVa
         raise Problem("write at least one tag, then press the button again")
     did = f"{', '.join(tags)} was {'added to' if add else 'removed from'}"
     return _edit(ctx, chosen, {"add_tags" if add else "remove_tags": tags}, did)
+
+
+def _rack(ctx: Context, chosen: Sequence[str], name: str) -> ResponseReturnValue:
+    """Into a rack, those that are there already stay in their unit; without a name out of whichever they are in."""
+    if not name and request.form.get("do") == "place":
+        raise Problem("name a rack, then press the button again")
+    if not name:
+        return _edit(ctx, chosen, {"rack": {}}, "no rack is told any more of")
+    inside = set(host_list.matching(ctx, host_list.Wanted(ids=frozenset(chosen), rack=name)))
+    others = [one for one in chosen if one not in inside]
+    if not others:
+        flash(f"{counted(chosen, 'host')} stood in {name} already.", "good")
+        return redirect(g.back, 303)
+    return _edit(ctx, others, {"rack": {"name": name}}, f"{name} is now the rack of")
+
+
+def _profile(ctx: Context, chosen: Sequence[str], name: str) -> ResponseReturnValue:
+    """What they are meant to be installed with."""
+    if name:
+        profiles.show(ctx, name)  # raises NotFound
+    elif request.form.get("do") == "meant":
+        raise Problem("there is no profile yet: import an image first (`pxeforge image import debian-13`)")
+    did = f"{name} is now the profile of" if name else "no profile is intended any more for"
+    return _edit(ctx, chosen, {"settings": {"profile": name or None}}, did)
 
 
 def _edit(ctx: Context, chosen: Sequence[str], changes: dict[str, Any], did: str) -> ResponseReturnValue:

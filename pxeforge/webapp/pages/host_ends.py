@@ -66,6 +66,8 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
             raise NotFound("there is no such page")
         if end not in ends_of(host["state"]):
             raise Problem(f"a host that is {host['state']} cannot be dealt with like this: look at its page")
+        if end.what == "forget":
+            hosts.check_may_be_forgotten(host["state"])
         if request.method == "GET" or request.form.get("confirm") != "yes":
             return render_template(
                 "host_end.html", host=host, end=end, disks=hardware(host["facts"]).disks, back=g.back,

@@ -19,6 +19,7 @@ from pxeforge.webapp.auth import safe_next
 from pxeforge.webapp.pages import fresh
 from pxeforge.webapp.pages.facts import hardware
 from pxeforge.webapp.pages.hosts import role_choice, words
+from pxeforge.webapp.pages.power import ACTIONS
 
 COLUMNS: Final = {
     "state": "State", "address": "Address", "hardware": "Hardware", "roles": "Roles", "tags": "Tags", "rack": "Rack",
@@ -109,6 +110,7 @@ def add_routes(pages: Blueprint, ctx: Context, attention: Attention) -> None:
             columns=columns, all_columns=COLUMNS, sorted_by=_SORTED_BY, sizes=SIZES,
             profiles=profiles.list_profiles(ctx), roles=role_choice(ctx), racks=listing.racks(ctx),
             firmwares=[one.value for one in Firmware], addresses=ctx.addresses, armed_for_s=ARMED_FOR_S,
+            power_actions=ACTIONS,
         )  # fmt: skip
 
     @pages.post("/hosts")

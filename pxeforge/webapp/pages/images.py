@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -9,14 +11,20 @@ from flask.typing import ResponseReturnValue
 
 from pxeforge.services import attempts, image_details, images
 from pxeforge.services.context import Context
+from pxeforge.services.image_catalogue import CATALOGUE, MEDIA, MIRRORED
 
 _FILES_SHOWN = 200
+_USUAL_DATA_DIR = Path("/var/lib/pxeforge")
 
 
 def add_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.get("/images")
     def image_list() -> ResponseReturnValue:
-        return render_template("images.html", images=image_details.overview(ctx))
+        rows = image_details.overview(ctx)
+        return render_template(
+            "images.html", images=rows, importable=_importable({row["name"]: row for row in rows}),
+            is_elsewhere=ctx.data_dir != _USUAL_DATA_DIR,
+        )  # fmt: skip
 
     @pages.get("/images/<name>")
     def image_page(name: str) -> ResponseReturnValue:
@@ -37,6 +45,20 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         images.remove(ctx, name, who=g.who)
         flash(f"The image {name} was removed.", "good")
         return redirect(g.back, 303)
+
+
+def _importable(present: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What can be imported, as it is typed: {words, what, here (the version that is there)}."""
+    by_name = {name: (name, f"{entry.package} of Debian {entry.suite}") for name, entry in CATALOGUE.items()}
+    loose = {
+        name: (f"{name} --from mirror --mirror URL", f"{one.suite}, {one.arch}")
+        for name, one in MIRRORED.items() if name not in CATALOGUE
+    }  # fmt: skip
+    media = {name: (f"{name} FILE.iso", "installation media") for name in MEDIA if name not in loose}
+    return [
+        {"words": words, "what": what, "here": str(present[name]["version"]) if name in present else ""}
+        for name, (words, what) in {**by_name, **loose, **media}.items()
+    ]  # fmt: skip
 
 
 def _page(ctx: Context, name: str, faults: list[str] | None = None) -> ResponseReturnValue:

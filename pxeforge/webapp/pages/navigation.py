@@ -18,8 +18,10 @@ _GROUPS: Final = {
     "": {"Dashboard": "home", "Hosts": "host_list", "Roles": "role_table", "Racks": "racks", "Rules": "rule_list"},
     "Installing": {"Profiles": "profile_list", "Images": "image_list"},
     "Deploying": {"Blueprints": "blueprint_list", "Plan": "plan", "Runs": "run_list"},
-    "Server": {"Events": "event_list", "Audit": "audit_log", "Users": "user_list", "Settings": "settings"},
-}
+    "Server": {
+        "Events": "event_list", "Audit": "audit_log", "Users": "user_list", "Health": "health", "Settings": "settings",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

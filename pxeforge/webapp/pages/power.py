@@ -70,13 +70,14 @@ def _setting(pages: Blueprint, ctx: Context) -> None:
         host = hosts.show(ctx, host_id)
         g.back = url_for("pages.host_page", host_id=host["id"], _anchor="power-title")
         about = power.describe(ctx, host["id"])
-        typed, problem = _as_typed(about["settings"]), None
+        typed, problem = {**_as_typed(about["settings"]), "version": about["version"]}, None
         if request.method == "POST":
             typed = {name: value.strip() for name, value in request.form.items() if name != "password"}
             try:
                 power.set_power(
-                    ctx, host["id"], _given(typed), password=request.form.get("password") or None, who=g.who
-                )
+                    ctx, host["id"], _given(typed), password=request.form.get("password") or None, who=g.who,
+                    expected_version=typed.get("version") or None,
+                )  # fmt: skip
             except Problem as found:
                 problem = found
             else:
@@ -91,7 +92,7 @@ def _setting(pages: Blueprint, ctx: Context) -> None:
     def power_forget(host_id: str) -> ResponseReturnValue:
         host = hosts.show(ctx, host_id)
         g.back = url_for("pages.host_page", host_id=host["id"], _anchor="power-title")
-        power.clear_power(ctx, host["id"], who=g.who)
+        power.clear_power(ctx, host["id"], who=g.who, expected_version=request.form.get("version") or None)
         flash("Its power settings and the password are forgotten.", "good")
         return redirect(g.back, 303)
 

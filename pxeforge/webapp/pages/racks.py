@@ -72,6 +72,7 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         loose = host_list.page(ctx, host_list.Wanted(text=q, rack=""), limit=_LOOSE_SHOWN)
         return render_template(
             "racks.html", seen=seen, drawings=[draw(one) for one in view], names=names,
+            said=racks.show(ctx, only) if only in names else None,
             only=only, page=page, last_page=max(1, -(-len(fitting) // _RACKS_SHOWN)), loose=loose, q=q,
             unit_px=UNIT_PX, width=WIDTH_PX, left=_LEFT_PX,
         )  # fmt: skip
@@ -90,18 +91,25 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
 
     @pages.post("/racks/set")
     def rack_set() -> ResponseReturnValue:
+        """A rack that there is already is changed only with the `version` that the form was made of."""
         g.back = _back()
-        height = _number("height", "the height")
+        name, version = request.form.get("name", "").strip(), request.form.get("version") or None
+        if version is None and name in racks.names(ctx):
+            g.back = url_for("pages.racks", rack=name, _anchor="change")
+            raise Problem(f"there is a rack {name} already: this is what is said of it, change it here")
         done = racks.set_rack(
-            ctx, request.form.get("name", "").strip(), height=height, note=request.form.get("note"), who=g.who
+            ctx, name, height=_number("height", "the height"), note=request.form.get("note"), who=g.who,
+            expected_version=version,
         )  # fmt: skip
         flash(f"Rack {done['name']} has {done['height']} units.", "good")
         return redirect(g.back, 303)
 
     @pages.post("/racks/remove")
     def rack_remove() -> ResponseReturnValue:
+        name = request.form.get("name", "")
+        g.back = url_for("pages.racks", rack=name, _anchor="change")
+        racks.remove_rack(ctx, name, who=g.who, expected_version=request.form.get("version") or None)
         g.back = url_for("pages.racks")
-        racks.remove_rack(ctx, request.form.get("name", ""), who=g.who)
         flash("The rack is removed.", "good")
         return redirect(g.back, 303)
 

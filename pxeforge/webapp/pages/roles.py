@@ -19,6 +19,7 @@ from pxeforge.webapp.pages.readable import counted
 
 _SIZE: Final = 50
 _MOST: Final = 2000  # changes of one draft: it travels with the form
+_IN_USE, _FREE, _PARTS = "In use", "Further roles", "Come along with others"
 _PLAN_AT_ONCE: Final = 200  # hosts with roles; a plan of more is made when somebody asks for it
 
 
@@ -58,12 +59,15 @@ def _page(ctx: Context, draft: Draft, told: str = "") -> str:
     after = {host_id: draft.roles_of(host_id, host["roles"]) for host_id, host in shown.items()}
     remarks = {host_id: assignments.remarks(host, after[host_id], known) for host_id, host in shown.items()}
     plan, problem = _plan(ctx, draft)
+    counts, role_filter = _counts(ctx, known), request.values.get("role_filter", "").strip()
     return render_template(
         "roles.html", found=found, roles=sorted(known.values(), key=lambda role: role.name), known=known, draft=draft,
         touched=touched, after=after, q=q, only=only, page=page, last_page=max(1, -(-found.found // _SIZE)), told=told,
         hardware={host_id: hardware(host["facts"]) for host_id, host in shown.items()}, plan=plan, problem=problem,
-        remarks=remarks, wrong=bool(problem) or _has_errors(draft, remarks),
-        counts=_counts(ctx, known), added={(one.host_id, one.role) for one in draft.changes if one.gives},
+        later=assignments.later(ctx, draft) if draft.changes else [], remarks=remarks,
+        wrong=bool(problem) or _has_errors(draft, remarks),
+        counts=counts, groups=grouped(known, counts, role_filter), folded={_PARTS}, role_filter=role_filter,
+        added={(one.host_id, one.role) for one in draft.changes if one.gives},
         gone={(one.host_id, one.role) for one in draft.changes if not one.gives}, size=_SIZE,
     )  # fmt: skip
 
@@ -92,6 +96,21 @@ def _plan(ctx: Context, draft: Draft) -> tuple[dict[str, Any] | None, str]:
         return assignments.plan(ctx, draft), ""
     except Problem as problem:
         return None, str(problem)
+
+
+def grouped(known: Mapping[str, Role], counts: Mapping[str, int], words: str = "") -> dict[str, list[Role]]:
+    """The roles by name in groups: those that hosts have, the others, and what only comes along with others.
+
+    `words`: only roles that have each of them in name or summary. A group that is empty is left out.
+    """
+    needed = {required for role in known.values() for required in role.requires}
+    found: dict[str, list[Role]] = {_IN_USE: [], _FREE: [], _PARTS: []}
+    for role in sorted(known.values(), key=lambda role: role.name):
+        if not all(word in f"{role.name} {role.summary}".lower() for word in words.lower().split()):
+            continue
+        comes_along = role.name in needed and bool(role.requires)  # what requires nothing can stand alone
+        found[_IN_USE if counts.get(role.name) else _PARTS if comes_along else _FREE].append(role)
+    return {title: group for title, group in found.items() if group}
 
 
 def _counts(ctx: Context, known: Mapping[str, Role]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from pxeforge.domain.host_rules import CRITERIA, FIELDS
 from pxeforge.services import profiles, role_catalogue, rules
 from pxeforge.services.context import Context
-from pxeforge.services.problems import Problem
+from pxeforge.services.problems import Problem, Stale
 from pxeforge.webapp.pages.hosts import words
 from pxeforge.webapp.pages.readable import counted
 
@@ -28,11 +28,12 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.get("/rules/<name>")
     def rule_page(name: str) -> ResponseReturnValue:
         """One rule in the form, with what it would do now."""
-        return _page(ctx, form=_as_form(rules.show(ctx, name)), tried=rules.dry_run(ctx, name), name=name)
+        rule = rules.show(ctx, name)
+        return _page(ctx, form=_as_form(rule), tried=rules.dry_run(ctx, name), name=name)
 
     @pages.post("/rules")
     def rule_save() -> ResponseReturnValue:
-        """`try` changes nothing; `add` and `change` keep what is in the form."""
+        """`try` changes nothing; `add` and `change` keep what is in the form, with the `version` it was made of."""
         g.back = url_for("pages.rule_list")
         form, do, name = request.form, request.form.get("do", "try"), request.form.get("old_name", "")
         try:
@@ -42,7 +43,8 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
                 return _page(ctx, form=_given(), tried=rules.dry_run(ctx, wanted), name=name)
             _keep(ctx, do, name, when, gives)
         except Problem as problem:
-            return _page(ctx, form=_given(), problem=str(problem), name=name), problem.status
+            is_stale = isinstance(problem, Stale)
+            return _page(ctx, form=_given(), problem=str(problem), name=name, is_stale=is_stale), problem.status
         flash("The rule is saved. It is asked when something new is known of a host.", "good")
         return redirect(g.back, 303)
 
@@ -55,7 +57,9 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         elif do in ("on", "off"):
             rules.change(ctx, name, enabled=do == "on", who=g.who)
         elif do == "remove":
-            rules.remove(ctx, name, who=g.who)
+            g.back = url_for("pages.rule_page", name=name)
+            rules.remove(ctx, name, who=g.who, expected_version=request.form.get("version") or None)
+            g.back = url_for("pages.rule_list")
             flash("The rule is removed; what it gave to hosts stays with them.", "good")
         elif do == "apply":
             _told_applied(rules.apply(ctx, rule=name, who=g.who))
@@ -66,11 +70,11 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
 
 def _page(
     ctx: Context, *, form: dict[str, Any] | None = None, tried: list[dict[str, Any]] | None = None, name: str = "",
-    problem: str = "",
+    problem: str = "", is_stale: bool = False,
 ) -> str:  # fmt: skip
     return render_template(
         "rules.html", rules=rules.list_rules(ctx), form=defaultdict(str, form or {}), name=name, problem=problem,
-        fits=[one for one in tried or [] if one["matches"]] if tried is not None else None,
+        is_stale=is_stale, fits=[one for one in tried or [] if one["matches"]] if tried is not None else None,
         near=[one for one in tried or [] if not one["matches"]], shown=_SHOWN,
         criteria={key: kind.help for key, kind in CRITERIA.items()}, fields=FIELDS,
         profiles=[one["name"] for one in profiles.list_profiles(ctx)], roles=_roles(ctx),
@@ -92,7 +96,10 @@ def _keep(ctx: Context, do: str, name: str, when: dict[str, list[str]], gives: d
     before = rules.show(ctx, name)
     gone_when = dict.fromkeys(set(before["when"]) - set(when))
     gone_gives = dict.fromkeys(set(before["set"]) - set(gives))
-    rules.change(ctx, name, when={**gone_when, **when}, gives={**gone_gives, **gives}, new_name=new_name, who=g.who)
+    rules.change(
+        ctx, name, when={**gone_when, **when}, gives={**gone_gives, **gives}, new_name=new_name, who=g.who,
+        expected_version=request.form.get("version") or None,
+    )  # fmt: skip
 
 
 def _when(text: str) -> dict[str, list[str]]:
@@ -131,7 +138,7 @@ def _as_form(rule: dict[str, Any]) -> dict[str, Any]:
         f"{key}{'' if one[:1] in '<>' else '='}{one}" for key, values in rule["when"].items() for one in values
     ]  # fmt: skip
     return {
-        "name": rule["name"], "when": "\n".join(lines), "name_to": gives.get("name", ""),
+        "version": rule["version"], "name": rule["name"], "when": "\n".join(lines), "name_to": gives.get("name", ""),
         "tags": " ".join(gives.get("tags", ())), "roles": " ".join(gives.get("roles", ())),
         **{key: gives.get(key, "") for key in ("profile", "rack", "unit", "height", *_FLAGS)},
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import blueprints, deploys, plans, runs
+from pxeforge.services import blueprints, deploys, later_hosts, plans, runs
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.pages.plan_graph import Graph, graph_of
@@ -33,6 +33,7 @@ def _plan_routes(pages: Blueprint, ctx: Context) -> None:
         return render_template(
             "plan.html", plan=found, groups=_by_host(found["tasks"]), labels=labels, asked=asked,
             graph=_graph(found["tasks"]), blueprints=_blueprint_names(ctx),
+            later=later_hosts.later(ctx, blueprint=asked["blueprint"], limit=asked["limit"]),
         )  # fmt: skip
 
     @pages.post("/deploy")

@@ -146,7 +146,7 @@ def _admin_routes(pages: Blueprint, ctx: Context) -> None:
     def user_role(name: str) -> ResponseReturnValue:
         g.back = url_for("pages.user_list")
         role = accounts.parse_role(request.form.get("role", ""))
-        accounts.set_role(ctx, name, role, who=g.who)
+        accounts.set_role(ctx, name, role, who=g.who, expected_version=request.form.get("version") or None)
         flash(f"{name} is {role.value} from now on.", "good")
         return redirect(g.back, 303)
 
@@ -157,19 +157,34 @@ def _admin_routes(pages: Blueprint, ctx: Context) -> None:
         flash(f"{name} is logged out of {ended} browser{'' if ended == 1 else 's'}.", "good")
         return redirect(g.back, 303)
 
+    @pages.post("/users/<name>/disable")
+    def user_disable(name: str) -> ResponseReturnValue:
+        g.back = url_for("pages.user_list")
+        accounts.set_disabled(ctx, name, True, who=g.who)
+        flash(f"{name} is disabled: sessions have ended, and API tokens do not count.", "good")
+        return redirect(g.back, 303)
+
+    @pages.post("/users/<name>/enable")
+    def user_enable(name: str) -> ResponseReturnValue:
+        g.back = url_for("pages.user_list")
+        accounts.set_disabled(ctx, name, False, who=g.who)
+        flash(f"{name} may log in again; API tokens count again.", "good")
+        return redirect(g.back, 303)
+
     @pages.post("/users/<name>/remove")
     def user_remove(name: str) -> ResponseReturnValue:
         g.back = url_for("pages.user_list")
         if request.form.get("confirm") != "yes":
             raise Problem(f"tick the box to confirm that {name} is to be removed")
-        accounts.remove(ctx, name, who=g.who)
+        accounts.remove(ctx, name, who=g.who, expected_version=request.form.get("version") or None)
         flash(f"The user {name} was removed, with sessions and tokens.", "good")
         return redirect(g.back, 303)
 
 
 def _page(ctx: Context, clear_token: str = "", once: tuple[str, str] | None = None) -> str:
     return render_template(
-        "users.html", users=accounts.list_users(ctx), tokens=api_tokens.list_tokens(ctx, actor=g.actor),
+        "users.html", users=accounts.list_users(ctx), versions=accounts.versions(ctx),
+        tokens=api_tokens.list_tokens(ctx, actor=g.actor),
         sessions=sessions.list_sessions(ctx, g.who), roles=[role.value for role in UserRole],
         mine=[role.value for role in UserRole if g.actor.role.covers(role)], lives=list(_LIVES),
         clear_token=clear_token, once=once, least=MIN_LENGTH,

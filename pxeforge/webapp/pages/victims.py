@@ -60,12 +60,12 @@ def victim(host: dict[str, Any], profile: Mapping[str, Any]) -> Victim:
         rule=rule,
         rule_means=_RULES.get(kind, "the disk that fits this rule") if kind else "the disk that fits this rule",
         second_rule=(second or "the next disk that is not removable") if mirrored else "",
-        may_lose_data=_wipe_words(wipe),
+        may_lose_data=wipe_words(wipe),
         disks=tuple(disk for disk in disks if disk not in spared),
         named=named,
         spared=spared,
         none_fits=bool(disks) and not named and kind in _NAMING,
-        may_wipe=wipe is True or any(allowed & _names(disk) for disk in named or disks),
+        may_wipe=wipe is True or any(allowed & names_of(disk) for disk in named or disks),
     )
 
 
@@ -78,7 +78,7 @@ def _kind(text: str) -> DiskRuleKind | None:
 
 def _is_named(rule: str, disk: Disk) -> bool:
     kind, _equals, value = rule.partition("=")
-    return bool(value) and kind != DiskRuleKind.SIZE.value and value in _names(disk)
+    return bool(value) and kind != DiskRuleKind.SIZE.value and value in names_of(disk)
 
 
 def _reserved(wanted: Mapping[str, Any]) -> list[DiskRule]:
@@ -93,18 +93,20 @@ def _reserved(wanted: Mapping[str, Any]) -> list[DiskRule]:
 
 def _fits(rule: DiskRule, disk: Disk) -> bool:
     if rule.kind is not DiskRuleKind.SIZE:
-        return rule.value in _names(disk)
+        return rule.value in names_of(disk)
     if disk.size_bytes is None:
         return False
     return (rule.min_bytes or 0) <= disk.size_bytes and (rule.max_bytes is None or disk.size_bytes <= rule.max_bytes)
 
 
-def _names(disk: Disk) -> set[str]:
+def names_of(disk: Disk) -> set[str]:
+    """All by which a rule or the setting `wipe` can name it."""
     names = {disk.name, f"/dev/{disk.name}", disk.serial, disk.by_path, disk.by_path.rpartition("/")[2]}
     return names - {"", "/dev/"}
 
 
-def _wipe_words(wipe: object) -> str:
+def wipe_words(wipe: object) -> str:
+    """What the setting `wipe` means for a disk that carries data."""
     if wipe is True:
         return "It is wiped even if it carries data."
     if isinstance(wipe, list) and wipe:
