@@ -31,17 +31,15 @@ pytestmark = [
     pytest.mark.skipif(not _FILTER.exists(), reason="this kernel's bridges know no rules (br_netfilter)"),
 ]
 NAMES = ("c1", "n1")
-EXTERNAL = {"network": "external", "cidr": "10.88.0.0/24", "gateway": "10.88.0.1", "dhcp": False}
+EXTERNAL = {
+    "provider_cidr": "10.88.0.0/24", "provider_gateway": "10.88.0.1", "provider_pools": ["10.88.0.100-10.88.0.199"],
+}  # fmt: skip
 ALL = ("verify", "linux-bridges")
 
 
 def blueprint() -> dict[str, object]:
     """all-in-one with bridges, its way out by the lab's second wire, and a second compute host."""
     shipped = shipped_blueprint("all-in-one")
-    resources = shipped["variables"]["cloud_resources"]
-    for resource in resources:
-        if resource["kind"] == "subnet" and resource["name"] == "external":
-            resource["properties"] = {**EXTERNAL, "pools": ["10.88.0.100-10.88.0.199"]}
     roles = [
         "neutron-linuxbridge" if name == "neutron-openvswitch" else name
         for name in shipped["hosts"][0]["roles"]
@@ -51,7 +49,7 @@ def blueprint() -> dict[str, object]:
         {"match": {"name": "c1"}, "roles": roles, "nics": {"provider": "eth1"}},
         {"match": {"name": "n1"}, "roles": ["nova-compute", "neutron-linuxbridge"]},
     ]
-    variables = {**EMULATED, "neutron_provider_address": "", "cloud_resources": resources}
+    variables = {**EMULATED, "neutron_provider_address": "", **EXTERNAL}
     return {"extends": "all-in-one", "variables": variables, "hosts": rules}
 
 

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from tests.e2e.cloud_trial import (
     EMULATED,
     asking,
     engines_share,
+    last_words,
     on,
     openstack,
     operator_folder,
@@ -40,19 +40,16 @@ pytestmark = [
 NAMES = ("control", "compute1", "compute2")
 # On the second wire; VMs have addresses from .100 on.
 TUNNEL_ENDS = {name: f"10.88.0.{number}" for number, name in enumerate(NAMES, 11)}
-WIRE = {"cidr": "10.88.0.0/24", "gateway": "10.88.0.1", "dns": [], "pools": ["10.88.0.100-10.88.0.199"]}
+WIRE = {
+    "provider_cidr": "10.88.0.0/24", "provider_gateway": "10.88.0.1", "provider_dns": [],
+    "provider_pools": ["10.88.0.100-10.88.0.199"],
+}  # fmt: skip
 
 
 def blueprint(names: tuple[str, ...], *more: str, **variables: object) -> dict[str, object]:
     """The shipped two-nodes on the lab's second wire; `more` are roles of the controller."""
     shipped = shipped_blueprint("two-nodes")
     roles = {rule["match"]["name"].rstrip("*"): rule["roles"] for rule in shipped["hosts"]}
-    resources: list[dict[str, Any]] = shipped["variables"]["cloud_resources"]
-    for resource in resources:
-        if resource["kind"] == "subnet":
-            resource["properties"] = {"network": "flat", **WIRE}
-        elif resource["kind"] == "network" and "neutron-l3" in more:
-            resource["properties"]["external"] = True
     rules = [
         {
             "match": {"name": name},
@@ -63,7 +60,7 @@ def blueprint(names: tuple[str, ...], *more: str, **variables: object) -> dict[s
         }
         for name in names
     ]
-    chosen = {**EMULATED, "cloud_resources": resources, "neutron_external_network": "flat", **variables}
+    chosen = {**EMULATED, **WIRE, "neutron_external_network": "flat", **variables}
     if "neutron-l3" not in more:
         del chosen["neutron_external_network"]
     return {"extends": "two-nodes", "variables": chosen, "hosts": rules}
@@ -81,6 +78,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         write_blueprint(operator, "pair", blueprint(NAMES[:2]))
         write_blueprint(operator, "grown", blueprint(NAMES, "neutron-l3"))
         write_blueprint(operator, "spice", blueprint(NAMES, "neutron-l3", nova_console="spice"))
+        write_blueprint(operator, "smaller", blueprint(NAMES[:2], "neutron-l3", nova_console="spice"))
         # What comes from outside into a switch in user space has to have its checksums.
         made.rack.run(["ethtool", "-K", "br1", "tx", "off"])
         began = time.monotonic()
@@ -197,3 +195,20 @@ def test_all_is_back_after_every_host_was_rebooted(cloud: Cloud) -> None:
     assert other_than(states(cloud, "verify", "spice"), "ok") == {}
     assert within(120, lambda: pings(cloud, address))
     on(cloud, "control", ". /root/admin-openrc && openstack server delete --wait first")
+
+
+def test_a_compute_host_goes_when_nobody_is_on_it_and_the_cloud_knows_it_no_more(cloud: Cloud) -> None:
+    words = "--image pxeforge-guest --flavor small --network flat --availability-zone nova:compute2 --wait"
+    on(cloud, "control", f". /root/admin-openrc && openstack server create {words} guest")
+    refused = run(cloud, "deploy", "smaller", "--remove-unassigned")
+    [task] = [task for task in refused["tasks"] if task["state"] == "failed"]
+    assert task["planned_id"] == "nova-compute.vacated@compute2"
+    assert "VMs are on compute2: guest (" in last_words(task)
+    on(cloud, "compute2", "systemctl is-active nova-compute neutron-openvswitch-agent")
+    on(cloud, "control", ". /root/admin-openrc && openstack server delete --wait guest")
+    assert other_than(states(cloud, "deploy", "smaller", "--remove-unassigned"), "ok", "changed") == {}
+    for listed in ("compute service list", "network agent list"):
+        assert "compute2" not in {item["Host"] for item in openstack(cloud, "control", listed)}
+    assert {item["Hypervisor Hostname"] for item in openstack(cloud, "control", "hypervisor list")} == {"compute1"}
+    assert other_than(states(cloud, "verify", "smaller"), "ok") == {}
+    assert other_than(states(cloud, "deploy", "smaller", "--remove-unassigned"), "ok") == {}

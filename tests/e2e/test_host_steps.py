@@ -33,8 +33,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     skip_without_mirror()
     folder = tmp_path_factory.mktemp("host-steps")
     with Cloud(folder, cache=CACHE, suite="bookworm", names=HOSTS, name="steps") as cloud:
-        for host in HOSTS:
-            on(cloud, host, "mkdir -p /etc/default; echo 'DAEMON_OPTS=\"-F 1 -x\"' > /etc/default/chrony")
         yield cloud
 
 
