@@ -72,7 +72,9 @@ def _setting(pages: Blueprint, ctx: Context) -> None:
         about = power.describe(ctx, host["id"])
         typed, problem = {**_as_typed(about["settings"]), "version": about["version"]}, None
         if request.method == "POST":
-            typed = {name: value.strip() for name, value in request.form.items() if name != "password"}
+            typed = {"version": ""} | {
+                name: value.strip() for name, value in request.form.items() if name != "password"
+            }  # fmt: skip
             try:
                 power.set_power(
                     ctx, host["id"], _given(typed), password=request.form.get("password") or None, who=g.who,
