@@ -14,7 +14,7 @@ from bench.fleet import Fleet, mac_of, make_fleet
 from bench.scene import HTTP_PORT, WIRES, Scene, Wire
 from bench.table import Growth
 from pxeforge.app.settings import Settings
-from pxeforge.cli.transport import at, open_api
+from pxeforge.cli.transport import at, open_here
 
 SIZES = (100, 1_000, 10_000)
 _ROUNDS = 5
@@ -106,7 +106,7 @@ def _own_address(number: int) -> dict[str, Any]:
 
 def _patch(_scene: Scene, site: _Site, first: int, change: Callable[[int], dict[str, Any]]) -> float:
     """By the server's socket, as the command line does it, without the start of a command."""
-    api = open_api(Settings.model_validate({"data_dir": site.fleet.folder}), None, None, verify=True)
+    api = open_here(Settings.model_validate({"data_dir": site.fleet.folder}))
     times = []
     for number in range(first, first + _ASKED):
         began = time.perf_counter()

@@ -265,7 +265,7 @@ def test_a_broken_role_file_is_told_and_does_not_hide_the_hosts(browser: Browser
         (folder / "role.yaml").write_text("name: [")
     page(browser, "/hosts")
     page(browser, f"/hosts/{host_id}")
-    assert "role.yaml" in page(browser, "/roles", 400)
+    assert "role.yaml" in page(browser, "/roles")
 
 
 # ------------------------------------------------------------------------------------------------ plan and runs

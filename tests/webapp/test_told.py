@@ -65,7 +65,7 @@ def test_a_missing_field_is_named_with_its_meaning(api: FlaskClient) -> None:
     ("path", "word"),
     [
         ("/hosts?sate=ready", "unknown parameter 'sate'"),
-        ("/hosts?state=asleep", "state must be one of discovered, known"),
+        ("/hosts?state=asleep", "is not a state: use one of discovered, known"),
         ("/hosts?limit=0", "from 1 to 1000"),
         ("/hosts?limit=1e2", "limit must be a whole number"),
         ("/hosts?limit=1&limit=2", "given 2 times"),
