@@ -179,7 +179,7 @@ def _check_agrees(
     host: Host, macs: Sequence[MacAddress], name: str | None, roles: Sequence[str], tags: Sequence[str]
 ) -> None:
     """Raises Conflict if the host that is known by one of these MACs is not what was said of it."""
-    label = host.name or host.macs[0]
+    label = host.label
     others = {
         "MAC address": [str(mac) for mac in macs if str(mac) not in host.macs],
         "name": [name] if name is not None and name != host.name else [],

@@ -327,11 +327,11 @@ def merge_into(session: Session, ctx: Context, keep: Host, gone: Host, *, who: s
         _refuse_busy(session, host)
     if session.get(AgentCredential, gone.id) is not None:
         raise Conflict(
-            f"{_label(gone)} was installed and has an agent: merge the other way round "
-            f"(`pxeforge host merge {_label(gone)} {_label(keep)}`), or forget it first"
+            f"{gone.label} was installed and has an agent: merge the other way round "
+            f"(`pxeforge host merge {gone.label} {keep.label}`), or forget it first"
         )
     before = {"macs": list(keep.macs), "tags": list(keep.tags)}
-    label, lost = _label(gone), {"name": gone.name, "roles": [row.role for row in gone.roles], "macs": list(gone.macs)}
+    label, lost = gone.label, {"name": gone.name, "roles": [row.role for row in gone.roles], "macs": list(gone.macs)}
     for nic in list(gone.nics):
         nic.host = keep
     keep.tags = sorted({*keep.tags, *gone.tags})
@@ -361,8 +361,8 @@ def nic_add(ctx: Context, text: str, mac: str, *, who: str) -> dict[str, Any]:
         if nic is not None and nic.host_id != host.id:
             if nic.host.state != HostState.DISCOVERED.value or nic.host.name:
                 raise Conflict(
-                    f"{address} belongs to {_label(nic.host)}: `pxeforge host nic move {address} {_label(host)}`, or "
-                    f"`pxeforge host merge {_label(host)} {_label(nic.host)}` if they are one"
+                    f"{address} belongs to {nic.host.label}: `pxeforge host nic move {address} {host.label}`, or "
+                    f"`pxeforge host merge {host.label} {nic.host.label}` if they are one"
                 )
             merge_into(session, ctx, host, nic.host, who=who)
         elif nic is None:
@@ -380,21 +380,21 @@ def nic_move(ctx: Context, mac: str, text: str, *, who: str) -> dict[str, Any]:
         nic, host = _nic(session, mac), hosts.find(session, text)
         former = nic.host
         if former.id == host.id:
-            raise Problem(f"{nic.mac} belongs to {_label(host)} already")
+            raise Problem(f"{nic.mac} belongs to {host.label} already")
         for one in (former, host):
             _refuse_busy(session, one)
         if len(former.nics) == 1:
             raise Conflict(
-                f"{nic.mac} is the only NIC of {_label(former)}: merge the two "
-                f"(`pxeforge host merge {_label(host)} {_label(former)}`), or give it another NIC first"
+                f"{nic.mac} is the only NIC of {former.label}: merge the two "
+                f"(`pxeforge host merge {host.label} {former.label}`), or give it another NIC first"
             )
         before, theirs = list(host.macs), list(former.macs)
         nic.host = host
         session.flush()
         for one in (former, host):
             session.expire(one, ["nics"])
-        _say(session, ctx, host, who, f"NIC {nic.mac} moved here from {_label(former)} by {who}", before)
-        _say(session, ctx, former, who, f"NIC {nic.mac} moved to {_label(host)} by {who}", theirs)
+        _say(session, ctx, host, who, f"NIC {nic.mac} moved here from {former.label} by {who}", before)
+        _say(session, ctx, former, who, f"NIC {nic.mac} moved to {host.label} by {who}", theirs)
         return hosts.view(host)
 
 
@@ -405,7 +405,7 @@ def nic_remove(ctx: Context, mac: str, *, who: str) -> dict[str, Any]:
         host = nic.host
         _refuse_busy(session, host)
         if len(host.nics) == 1:
-            raise Conflict(f"{nic.mac} is the only NIC of {_label(host)}: add another one first, or forget the host")
+            raise Conflict(f"{nic.mac} is the only NIC of {host.label}: add another one first, or forget the host")
         before = list(host.macs)
         host.nics.remove(nic)
         session.flush()
@@ -423,12 +423,12 @@ def _say(session: Session, ctx: Context, host: Host, who: str, message: str, bef
 
 def _refuse_busy(session: Session, host: Host) -> None:
     if host.state in BUSY:
-        raise Conflict(f"{_label(host)} is {host.state}: a NIC now would change whom that is for; disarm it first")
+        raise Conflict(f"{host.label} is {host.state}: a NIC now would change whom that is for; disarm it first")
     running = session.scalars(
         select(Run).join(RunTask).where(RunTask.host_id == host.id, Run.state == "running")
     ).first()
     if running is not None:
-        raise Conflict(f"the {running.kind} {running.id} is running on {_label(host)}: wait for it, or cancel it")
+        raise Conflict(f"the {running.kind} {running.id} is running on {host.label}: wait for it, or cancel it")
 
 
 def _nic(session: Session, mac: str) -> Nic:
@@ -443,7 +443,3 @@ def _mac(text: str) -> str:
         return str(MacAddress.parse(text))
     except NotAMac as problem:
         raise Problem(str(problem)) from None
-
-
-def _label(host: Host) -> str:
-    return host.name or (host.macs[0] if host.macs else host.id)

@@ -42,7 +42,7 @@ def later(
         given = {host.id: tuple(wished.get(host.id, wanted.per_host.get(host.id, ((), {}))[0])) for host in waiting}
         return [
             {
-                "host_id": host.id, "host_name": host.name or (host.macs[0] if host.macs else host.id),
+                "host_id": host.id, "host_name": host.label,
                 "state": host.state, **_expected(given[host.id], roles),
             }
             for host in waiting if given[host.id]

@@ -123,7 +123,7 @@ def _act(ctx: Context, text: str, action: str, *, who: str, force: bool, soft: b
     deadline = Deadline(TIME_S)
     with ctx.database.read() as session:
         host = hosts.find(session, text)
-        host_id, label = host.id, _label(host)
+        host_id, label = host.id, host.label
     with turn(ctx, host_id, label, deadline):
         target, hint = _asked(ctx, host_id, wanted, who=who, force=force, soft=soft)
         _forget_recent(ctx, host_id)
@@ -197,7 +197,7 @@ def _refusal(host: Host) -> str | None:
     """Why its power should be left alone just now."""
     if host.state not in _BUSY_STATES:
         return None
-    return f"{_label(host)} is {host.state}, which this would break off: wait, or say --force"
+    return f"{host.label} is {host.state}, which this would break off: wait, or say --force"
 
 
 def _said(done: Outcome) -> str:
@@ -283,7 +283,7 @@ def clear_power(ctx: Context, text: str, *, who: str, expected_version: str | No
 def _described(session: Session, ctx: Context, host: Host) -> dict[str, Any]:
     settings = power_record.stored(host)
     return {
-        "host": _label(host), "id": host.id, "driver": settings.get("driver"),
+        "host": host.label, "id": host.id, "driver": settings.get("driver"),
         "address": settings.get("address"), "user": settings.get("user"), "can": _can(ctx, settings),
         "has_password": session.get(Secret, power_record.secret_name(host.id)) is not None,
         "refused": _refusal(host), "settings": settings, "version": _version(session, host),
@@ -330,7 +330,7 @@ def _target(ctx: Context, host_id: str) -> Target:
 def _target_of(session: Session, ctx: Context, host: Host) -> Target:
     settings = power_record.stored(host)
     return Target(
-        host_id=host.id, label=_label(host), macs=host.macs, uefi=_uefi(host), driver=settings["driver"],
+        host_id=host.id, label=host.label, macs=host.macs, uefi=_uefi(host), driver=settings["driver"],
         settings=settings, password=_password(session, ctx, host),
     )  # fmt: skip
 
@@ -343,7 +343,7 @@ def _password(session: Session, ctx: Context, host: Host) -> str | None:
     except NotFound:
         if not power_settings.needs_password(power_record.stored(host)["driver"]):
             return None
-        raise Problem(f"the BMC's password is not there: `pxeforge power set {_label(host)} …` sets it") from None
+        raise Problem(f"the BMC's password is not there: `pxeforge power set {host.label} …` sets it") from None
 
 
 def _uefi(host: Host) -> bool | None:
@@ -414,9 +414,5 @@ def _host(session: Session, host_id: str) -> Host:
 
 def _check_set(host: Host) -> None:
     if not power_record.stored(host):
-        label = _label(host)
+        label = host.label
         raise NotFound(f"{label} has no power settings: `pxeforge power set {label} --driver redfish --address …`")
-
-
-def _label(host: Host) -> str:
-    return host.name or (host.macs[0] if host.macs else host.id)

@@ -141,7 +141,7 @@ def _one_rack(name: str, row: Rack | None, placed: Iterable[tuple[Host, Position
     unplaced: list[dict[str, Any]] = []
     for host, place in placed:
         shown = {
-            "unit": place.unit, "height": place.height, "host": host.name or (host.macs[0] if host.macs else host.id),
+            "unit": place.unit, "height": place.height, "host": host.label,
             "host_id": host.id, "mac": host.macs[0] if host.macs else None, "state": host.state,
             "roles": [one.role for one in host.roles],
         }  # fmt: skip

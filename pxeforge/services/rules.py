@@ -487,7 +487,7 @@ def _told_match(outcome: _Outcome, rule: Rule) -> dict[str, Any]:
     }
     attach, arm = outcome.attach_to, outcome.arm
     return {
-        "host": _label(host), "id": host.id, "rule": rule.name, "matches": True, "changes": changes,
+        "host": host.label, "id": host.id, "rule": rule.name, "matches": True, "changes": changes,
         "attach_to": attach[2] if attach and attach[0].id == rule.id else None,
         "arm": arm[1] if arm and arm[0].id == rule.id else None,
         "notes": [note for one, note in outcome.notes if one.id == rule.id], "missing": [],
@@ -496,13 +496,9 @@ def _told_match(outcome: _Outcome, rule: Rule) -> dict[str, Any]:
 
 def _told_miss(host: Host, rule: Rule, missing: list[str]) -> dict[str, Any]:
     return {
-        "host": _label(host), "id": host.id, "rule": rule.name, "matches": False, "changes": {}, "attach_to": None,
+        "host": host.label, "id": host.id, "rule": rule.name, "matches": False, "changes": {}, "attach_to": None,
         "arm": None, "notes": [], "missing": missing,
     }  # fmt: skip
-
-
-def _label(host: Host) -> str:
-    return host.name or (host.macs[0] if host.macs else host.id)
 
 
 # ---------------------------------------------------------------------------------------------- applied
@@ -565,7 +561,7 @@ def _apply_to(
         subjects = subjects_of(session, chosen)
         world = _World(session, [_rule(row) for row in rows.values()], by_hand=by_hand)
         for host in chosen:
-            label, outcome = _label(host), _decide(world, host, subjects[host.id], replace_=replace_)
+            label, outcome = host.label, _decide(world, host, subjects[host.id], replace_=replace_)
             told = [f"{one.name}: {note}" for one, note in outcome.notes]
             try:
                 with session.begin_nested():
@@ -580,7 +576,7 @@ def _apply_to(
                 problems.append({"host": label, "message": message})
                 _complain(session, ctx, host.id, message)
             if given:
-                changed.append({"host": _label(host) if outcome.attach_to is None else label, "given": given})
+                changed.append({"host": host.label if outcome.attach_to is None else label, "given": given})
     armed = [
         label for host_id, label, (by_rule, profile) in to_arm
         if _arm(ctx, host_id, label, by_rule, profile, problems)

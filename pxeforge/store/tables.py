@@ -65,6 +65,11 @@ class Host(Base):
     def macs(self) -> tuple[str, ...]:
         return tuple(nic.mac for nic in self.nics)
 
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.name or (self.macs[0] if self.macs else self.id)
+
 
 class Nic(Base):
     __tablename__ = "nics"
