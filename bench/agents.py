@@ -205,6 +205,7 @@ async def _measured(address: str, data_dir: Path, supervisor: int, agents: int, 
         began = time.perf_counter()
         run = json.loads(await asyncio.to_thread(plane.ask, "POST", "/api/v1/deploy", {}))
         start_s = time.perf_counter() - began
+        plane.close()  # the server ends a connection over which nothing comes for as long as the run may take
         await fleet.done(agents * tasks)
         run_s = time.perf_counter() - began - start_s
         ended = json.loads(await asyncio.to_thread(plane.ask, "GET", f"/api/v1/runs/{run['id']}"))

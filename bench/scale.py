@@ -141,8 +141,10 @@ class AdminPlane:
         return connection
 
     def close(self) -> None:
+        """What is asked after it is asked over a new connection."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
 
 def measure_scale(data_dir: Path, supervisor: int, hosts: int, times: int) -> tuple[list[Answered], str]:
