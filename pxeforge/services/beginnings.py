@@ -66,6 +66,7 @@ def _done(session: Session, host_ids: Collection[str]) -> dict[tuple[str, str, s
         .join(Run, Run.id == RunTask.run_id)
         .join(Host, Host.id == RunTask.host_id)
         .where(
+            RunTask.host_id.in_(host_ids),
             Run.kind == "deploy",
             Run.check.is_(False),
             RunTask.state.in_([state.value for state in SUCCEEDED]),
@@ -73,4 +74,4 @@ def _done(session: Session, host_ids: Collection[str]) -> dict[tuple[str, str, s
         )
         .group_by(RunTask.host_id, RunTask.role, RunTask.name)
     )
-    return {(host, role, name): at for host, role, name, at in session.execute(query) if host in host_ids}
+    return {(host, role, name): at for host, role, name, at in session.execute(query)}

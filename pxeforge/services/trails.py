@@ -140,7 +140,7 @@ def _netbooted(trail: Trail, event: Any, mark: Mark) -> None:
 def _offered(trail: Trail, mark: Mark) -> None:
     """A firmware that takes nothing asks every minute: only after it took something it has started anew."""
     taken = _newest(trail.loader, trail.menu, trail.kernel)
-    if trail.offered is None or trail.offered.id < _newest(trail.loader, trail.menu, trail.kernel, trail.local):
+    if trail.offered is None or trail.offered.id < max(taken, _newest(trail.local)):
         trail.offered = mark
     last = trail.starts[-1] if trail.starts else None
     by_chained = by_ipxe(mark.message) and _newest(trail.menu, trail.kernel) < (last.id if last else 0) < taken
