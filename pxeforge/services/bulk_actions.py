@@ -10,16 +10,12 @@ from sqlalchemy.orm import Session
 
 from pxeforge.services import arming, hosts, install_ends, retirement
 from pxeforge.services.boot_menu import MENU_TIMEOUT_S
-from pxeforge.services.bulk_edits import BadEdits, chosen_hosts, label
+from pxeforge.services.bulk_edits import chosen_hosts, every_one
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.store.tables import Host
 
 MOST_HOSTS: Final = 200  # in one transaction, which nothing else can be written beside
-
-
-class _Undone(Exception):
-    """Takes back what a dry run did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,25 +96,8 @@ def _all_or_none(
     dry_run: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Of one host that was named the refusal is its own."""
-    done: list[dict[str, Any]] = []
-    wrong: list[tuple[str, str]] = []
     alone = len(names) == 1 and not where
-    try:
-        with ctx.database.write() as session:
-            for host in _some(session, names, where):
-                try:
-                    with session.begin_nested():
-                        done.append(act(session, host))
-                except Problem as problem:
-                    if alone:
-                        raise
-                    wrong.append((label(host), str(problem)))
-            if wrong or dry_run:
-                raise _Undone
-    except _Undone:
-        if wrong:
-            raise BadEdits(wrong) from None
-    return done
+    return every_one(ctx, lambda session: _some(session, names, where), act, dry_run=dry_run, alone=alone)
 
 
 def _some(session: Session, names: Sequence[str], where: str | None) -> list[Host]:

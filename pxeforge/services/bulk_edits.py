@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -43,24 +43,40 @@ def apply(
     _check(ctx, changes, known_roles)
     if not names and not where:
         raise Problem("say which hosts: their names, or a selection like 'state=known tag=rack1'")
+    done = every_one(
+        ctx, lambda session: chosen_hosts(session, names, where),
+        lambda session, host: _edit(session, ctx, host, changes, who), dry_run=dry_run,
+    )  # fmt: skip
+    changed = [one for one in done if one["changes"]]
+    return {"matched": len(done), "changed": len(changed), "dry_run": dry_run, "hosts": done}
+
+
+def every_one(
+    ctx: Context, choose: Callable[[Session], Sequence[Host]], act: Callable[[Session, Host], dict[str, Any]], *,
+    dry_run: bool = False, alone: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What `act` gives for each of the hosts, once, in one transaction that a refusal of one of them takes back.
+
+    Raises BadEdits, and of one host that is `alone` its own refusal.
+    """
     done: list[dict[str, Any]] = []
     wrong: list[tuple[str, str]] = []
     try:
         with ctx.database.write() as session:
-            chosen = {host.id: host for host in chosen_hosts(session, names, where)}
-            for host in chosen.values():
+            for host in {host.id: host for host in choose(session)}.values():
                 try:
                     with session.begin_nested():
-                        done.append(_edit(session, ctx, host, changes, who))
+                        done.append(act(session, host))
                 except Problem as problem:
-                    wrong.append((label(host), str(problem)))
+                    if alone:
+                        raise
+                    wrong.append((host.label, str(problem)))
             if wrong or dry_run:
                 raise _Undone
     except _Undone:
         if wrong:
             raise BadEdits(wrong) from None
-    changed = [one for one in done if one["changes"]]
-    return {"matched": len(done), "changed": len(changed), "dry_run": dry_run, "hosts": done}
+    return done
 
 
 def _check(ctx: Context, changes: Mapping[str, Any], known_roles: Sequence[str] | None) -> None:
@@ -80,16 +96,16 @@ def _check(ctx: Context, changes: Mapping[str, Any], known_roles: Sequence[str] 
         raise Problem("settings must be an object")
     wanted = [*(changes.get("roles") or ()), *(changes.get("add_roles") or ())]
     if wanted:
-        known = known_roles if known_roles is not None else _known_roles(ctx)
+        known = known_roles if known_roles is not None else _role_names(ctx)
         strange = [role for role in wanted if role not in known]
         if strange:
             raise NotFound(f"there is no role {strange[0]!r}: known are {', '.join(sorted(known))}")
 
 
-def _known_roles(ctx: Context) -> list[str]:
+def _role_names(ctx: Context) -> list[str]:
     from pxeforge.services import role_catalogue  # as heavy as the engine, and needed for roles only
 
-    return [str(role["name"]) for role in role_catalogue.known_roles(ctx)]
+    return role_catalogue.role_names(ctx)
 
 
 def chosen_hosts(session: Session, names: Sequence[str], where: str | None) -> list[Host]:
@@ -122,7 +138,7 @@ def _edit(session: Session, ctx: Context, host: Host, changes: Mapping[str, Any]
     )  # fmt: skip
     after = _comparable(host)
     differing = {key: [before[key], after[key]] for key in after if before[key] != after[key]}
-    return {"host": label(host), "id": host.id, "changes": differing}
+    return {"host": host.label, "id": host.id, "changes": differing}
 
 
 def _merged(present: Sequence[str], changes: Mapping[str, Any], kind: str) -> list[str] | None:
@@ -140,8 +156,3 @@ def _comparable(host: Host) -> dict[str, Any]:
         "state": host.state, "tags": sorted(host.tags), "roles": sorted(row.role for row in host.roles),
         "loader": host.loader, "settings": dict(host.settings),
     }  # fmt: skip
-
-
-def label(host: Host) -> str:
-    """What people call it."""
-    return host.name or (host.macs[0] if host.macs else host.id)

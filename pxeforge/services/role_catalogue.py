@@ -15,6 +15,11 @@ def roles_at_hand(ctx: Context) -> Roles:
     return read_roles(ctx.assets("roles"))
 
 
+def role_names(ctx: Context) -> list[str]:
+    """Of those that hosts can be given."""
+    return sorted(roles_at_hand(ctx))
+
+
 def known_roles(ctx: Context) -> list[dict[str, Any]]:
     """Those that hosts can be given."""
     return [

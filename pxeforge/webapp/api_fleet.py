@@ -54,7 +54,7 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     @told(takes=Table, gives=list[TableRow], problems=(404, 409), once=True)
     def import_hosts(body: dict[str, Any]) -> Any:
         """Adds and changes the hosts of a table, every line or none."""
-        known = [role["name"] for role in role_catalogue.known_roles(ctx)]
+        known = role_catalogue.role_names(ctx)
         rows = host_csv.read_table(body["csv"].encode())
         return host_csv.import_table(
             ctx, rows, known_roles=known, dry_run=body.get("dry_run", False), who=g.who

@@ -278,7 +278,7 @@ def _arming(api: Blueprint, ctx: Context) -> None:
 
 def _roles(api: Blueprint, ctx: Context) -> None:
     def known() -> list[str]:
-        return [role["name"] for role in role_catalogue.known_roles(ctx)]
+        return role_catalogue.role_names(ctx)
 
     @api.post("/hosts/assign")
     @told(takes=RolesOfHosts, gives=list[Host], problems=(404, 409), once=True)

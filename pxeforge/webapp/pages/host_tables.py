@@ -32,7 +32,8 @@ def add_routes(pages: Blueprint, ctx: Context, attention: Attention) -> None:
             table = content.decode("utf-8-sig", errors="replace")
             is_real = request.form.get("do") == "import"
             rows = host_csv.import_table(
-                ctx, host_csv.read_table(content), known_roles=_known_roles(ctx), dry_run=not is_real, who=g.who
+                ctx, host_csv.read_table(content), known_roles=role_catalogue.role_names(ctx), dry_run=not is_real,
+                who=g.who,
             )  # fmt: skip
         except host_csv.BadTable as problem:
             return _page(table, wrong=problem.wrong), 400
@@ -73,10 +74,6 @@ def _content() -> bytes:
     if len(content) > _MOST_BYTES:
         raise Problem(f"the table is larger than {_MOST_BYTES // 1_000_000} MB: import it in parts")
     return content
-
-
-def _known_roles(ctx: Context) -> list[str]:
-    return [role["name"] for role in role_catalogue.known_roles(ctx)]
 
 
 def _told(rows: list[dict[str, Any]]) -> str:

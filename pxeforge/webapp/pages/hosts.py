@@ -91,7 +91,8 @@ def _change_routes(pages: Blueprint, ctx: Context) -> None:
     @pages.post("/hosts/<host_id>/assign")
     def host_assign(host_id: str) -> ResponseReturnValue:
         g.back = url_for("pages.host_page", host_id=host_id)
-        hosts.assign(ctx, [host_id], [request.form.get("role", "")], who=g.who, known_roles=role_names(ctx))
+        known = role_catalogue.role_names(ctx)
+        hosts.assign(ctx, [host_id], [request.form.get("role", "")], who=g.who, known_roles=known)
         return redirect(g.back, 303)
 
     @pages.post("/hosts/<host_id>/unassign")
@@ -116,10 +117,6 @@ def _armed_for(host: dict[str, Any], earlier: list[dict[str, Any]]) -> str:
     """install, rescue, memtest, menu or wipe; empty for a host that was never armed."""
     current = (host["attempt"] or {}).get("id")
     return next((str(one["purpose"]) for one in earlier if one["id"] == current), "")
-
-
-def role_names(ctx: Context) -> list[str]:
-    return [role["name"] for role in role_catalogue.known_roles(ctx)]
 
 
 def role_choice(ctx: Context) -> list[dict[str, Any]]:

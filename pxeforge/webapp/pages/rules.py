@@ -83,7 +83,7 @@ def _page(
 
 def _roles(ctx: Context) -> list[str]:
     try:
-        return [role["name"] for role in role_catalogue.known_roles(ctx)]
+        return role_catalogue.role_names(ctx)
     except Problem:
         return []
 
