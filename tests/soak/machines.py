@@ -214,7 +214,7 @@ class Machine:
             if self.chance.random() < 0.2:
                 self._agent("/v1/hello", {"version": "0", "boot_id": f"{self.number}-{self._boots}", "facts": {}})
             task = self._agent("/v1/claim", {})
-            if not task:
+            if not task or "task_id" not in task:  # told to ask again soon
                 return
             self._or_die()  # with the task in hand: its lease runs out
             path, fence = f"/v1/tasks/{task['task_id']}", {"fence": task["fence"]}
