@@ -118,8 +118,8 @@ def _server(plane: Plane) -> uvicorn.Server:
     application = WSGIMiddleware(cast(Any, plane.app), workers=plane.threads)
     return uvicorn.Server(
         uvicorn.Config(
-            application, http="h11", ws="none", loop="asyncio", lifespan="off", interface="asgi3", log_level="error",
-            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            application, http="httptools", ws="none", loop="asyncio", lifespan="off", interface="asgi3",
+            log_level="error", log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_keep_alive=_KEPT_OPEN_S, timeout_graceful_shutdown=int(_STOP_LIMIT_S) - 2,
             ssl_certfile=plane.tls[0] if plane.tls else None, ssl_keyfile=plane.tls[1] if plane.tls else None,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from pxeforge.domain.lifecycle import HostState
 from pxeforge.services import rescue
 from pxeforge.services.context import Context, digest
 from pxeforge.services.events import record, told_lately
@@ -14,23 +15,42 @@ from pxeforge.services.retirement import is_retired
 from pxeforge.store.tables import AgentCredential, Host
 
 POLL_S = 2.0
+LONGEST_POLL_S = 10.0
+QUESTIONS_PER_S = 200  # of all agents together
 _SEEN_EVERY_S = 10.0
-# Past the ORM: a thousand agents ask five hundred times a second.
-_BY_DIGEST = "SELECT host_id, seen_at FROM agent_credentials WHERE digest = :digest"
+# Past the ORM: every agent asks every few seconds.
+_BY_DIGEST = """
+    SELECT a.host_id, a.seen_at, h.state FROM agent_credentials a JOIN hosts h ON h.id = a.host_id
+    WHERE a.digest = :digest
+"""
+_AGENTS = "SELECT count(*) FROM agent_credentials"
+_SEEN = tuple(
+    f"UPDATE {table} SET seen_at = CAST(value ->> 1 AS float) FROM json_each(:rows) WHERE {table}.{key} = value ->> 0"  # noqa: S608
+    for table, key in (("hosts", "id"), ("agent_credentials", "host_id"))
+)
 _FACTS_REFUSED_EVERY_S = 3600.0
+_RETIRED = "this host is retired: bring it back first (`pxeforge host revive`)"
 
 
 def authenticate(ctx: Context, credential: str) -> str:
-    """The host id behind a credential; raises Forbidden."""
+    """The host id behind a credential; raises Forbidden. That it was heard of is written soon after."""
     rows = ctx.database.look_up(_BY_DIGEST, digest=digest(credential))
     if not rows:
         raise Forbidden("this credential is not known: register the host again")
-    host_id, seen_at = str(rows[0][0]), rows[0][1]
-    if seen_at is None or ctx.clock() - seen_at > _SEEN_EVERY_S:
-        with ctx.database.write() as session:
-            host, row = _known(session, host_id)
-            host.seen_at = row.seen_at = ctx.clock()
-    return host_id
+    host_id, seen_at, state = rows[0]
+    if state == HostState.RETIRED.value:
+        raise Forbidden(_RETIRED)
+    now = ctx.clock()
+    if seen_at is None or not 0 <= now - seen_at <= _SEEN_EVERY_S:
+        for statement in _SEEN:
+            ctx.database.post_row(statement, host_id, now)
+    return str(host_id)
+
+
+def poll_s(ctx: Context) -> float:
+    """How often an agent without tasks asks: POLL_S, less often when so many of them would be too much."""
+    agents = ctx.database.look_up(_AGENTS)[0][0]
+    return float(min(LONGEST_POLL_S, max(POLL_S, agents / QUESTIONS_PER_S)))
 
 
 def _known(session: Session, host_id: str) -> tuple[Host, AgentCredential]:
@@ -39,7 +59,7 @@ def _known(session: Session, host_id: str) -> tuple[Host, AgentCredential]:
     if host is None or row is None:
         raise Forbidden("this host was forgotten: register it again")
     if is_retired(host):
-        raise Forbidden("this host is retired: bring it back first (`pxeforge host revive`)")
+        raise Forbidden(_RETIRED)
     return host, row
 
 
@@ -67,4 +87,4 @@ def hello(
             rescue.agent_is_up(session, ctx, host)
         row.boot_id, row.version, row.seen_at = boot_id[:64], version[:32], now
         row.clock_skew_s = round(clock - now, 3) if clock is not None else None
-    return {"server_time": now, "poll_s": POLL_S}
+    return {"server_time": now, "poll_s": poll_s(ctx)}

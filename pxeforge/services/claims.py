@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pxeforge.engine.graph import TaskState
 from pxeforge.engine.secrets import redact, substitute
 from pxeforge.services import run_ends, secrets
-from pxeforge.services.agents import POLL_S
+from pxeforge.services.agents import POLL_S, QUESTIONS_PER_S, poll_s
 from pxeforge.services.context import Context
 from pxeforge.services.events import record
 from pxeforge.services.problems import Conflict, NotFound
@@ -21,7 +21,6 @@ from pxeforge.store.tables import Run, RunTask
 
 LEASE_S: Final = 60.0
 RETURN_S: Final = 60.0  # agents that could not reach us try again within so long (agent/loop.py)
-_QUESTIONS_PER_S: Final = 200
 _SOONEST_S: Final = 0.2
 MAX_LEASES: Final = 5  # a task whose agent vanished so often is failed, not tried for ever
 REBOOT_S: Final = 900.0  # a host that said that it reboots keeps its task for so long
@@ -46,14 +45,18 @@ def claim(ctx: Context, host_id: str) -> dict[str, Any] | None:
 
 
 def ask_again_s(ctx: Context, host_id: str) -> float | None:
-    """In how many seconds a host that got no task should ask again, when its tasks wait for those of others.
+    """In how many seconds a host that got no task should ask again; None: in POLL_S, as ever.
 
-    All hosts of a run together ask _QUESTIONS_PER_S times a second, each at least as often as one without tasks.
+    When its tasks wait for those of others it is sooner, and all hosts of the run together ask QUESTIONS_PER_S times a
+    second.
     """
+    usual = poll_s(ctx)
     runs = ctx.database.look_up(_RUNNING_NOW)
     waits = [ctx.runs.waits_among(run_id, version, host_id) for run_id, version in runs]
     hosts = max((one for one in waits if one is not None), default=None)
-    return None if hosts is None else min(POLL_S, max(_SOONEST_S, hosts / _QUESTIONS_PER_S))
+    if hosts is not None:
+        return min(usual, max(_SOONEST_S, hosts / QUESTIONS_PER_S))
+    return usual if usual > POLL_S else None
 
 
 def _has_something(ctx: Context, host_id: str) -> bool:

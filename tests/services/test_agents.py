@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pxeforge.services import agents, events, hosts
+from pxeforge.services import agents, events, hosts, retirement
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Forbidden
 from tests.conftest import PEER, Clock
@@ -37,4 +37,35 @@ def test_a_host_that_was_forgotten_is_refused(ctx: Context, registered: dict[str
     with pytest.raises(Forbidden):
         greet(ctx, registered["host_id"], {})
     with pytest.raises(Forbidden):
+        agents.authenticate(ctx, registered["agent_token"])
+
+
+def test_what_was_heard_of_an_agent_is_written_every_ten_seconds(
+    ctx: Context, registered: dict[str, Any], clock: Clock
+) -> None:
+    def seen() -> tuple[float, float]:
+        told = hosts.show(ctx, "n1")
+        return told["seen_at"], told["agent_seen_at"]
+
+    def heard() -> None:
+        assert agents.authenticate(ctx, registered["agent_token"]) == registered["host_id"]
+
+    heard()
+    first = clock.now
+    assert seen() == (first, first)
+    clock.now += 9
+    heard()
+    assert seen() == (first, first)
+    clock.now += 2
+    heard()
+    assert seen() == (clock.now, clock.now)
+    clock.now -= 3600  # the computer's clock was wrong
+    heard()
+    assert seen() == (clock.now, clock.now)
+
+
+def test_the_agent_of_a_retired_host_is_refused_at_once(ctx: Context, registered: dict[str, Any]) -> None:
+    agents.authenticate(ctx, registered["agent_token"])
+    retirement.retire(ctx, "n1", who="ann")
+    with pytest.raises(Forbidden, match="revive"):
         agents.authenticate(ctx, registered["agent_token"])

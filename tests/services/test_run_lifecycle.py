@@ -23,7 +23,7 @@ from pxeforge.services import (
     runs,
     task_results,
 )
-from pxeforge.services.agents import POLL_S
+from pxeforge.services.agents import LONGEST_POLL_S, POLL_S
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, Problem
 from pxeforge.services.run_progress import KnownRuns
@@ -161,11 +161,19 @@ def test_a_host_whose_tasks_wait_for_those_of_others_is_told_to_ask_again_soon(c
     assert [claims.ask_again_s(ctx, host_id) for host_id in (one, other)] == [None, None]
 
 
-def test_the_more_hosts_wait_the_seldomer_each_asks(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    for hosts_of_the_run, expected in ((2, 0.2), (100, 0.5), (1000, POLL_S)):
-        monkeypatch.setattr(ctx.database, "look_up", lambda _: [("r", 1)])
-        monkeypatch.setattr(ctx.runs, "waits_among", lambda *_, number=hosts_of_the_run: number)
-        assert claims.ask_again_s(ctx, "h") == expected
+@pytest.mark.parametrize(
+    ("hosts_of_the_run", "agents", "expected"),
+    [
+        (2, 2, 0.2), (100, 100, 0.5), (1000, 1000, 5.0), (1000, 100, POLL_S), (5000, 5000, LONGEST_POLL_S),
+        (None, 100, None), (None, 1000, 5.0), (None, 5000, LONGEST_POLL_S),
+    ],
+)  # fmt: skip
+def test_the_more_hosts_there_are_the_seldomer_each_asks(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, hosts_of_the_run: int | None, agents: int, expected: float | None
+) -> None:
+    monkeypatch.setattr(ctx.database, "look_up", lambda asked: [(agents,)] if "count" in asked else [("r", 1)])
+    monkeypatch.setattr(ctx.runs, "waits_among", lambda *_: hosts_of_the_run)
+    assert claims.ask_again_s(ctx, "h") == expected
 
 
 def test_a_run_whose_agent_never_comes_ends_with_its_name(ctx: Context, one: str, clock: Clock) -> None:
