@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypedDict
 
 from pxeforge.services import profiles
 from pxeforge.services.context import Context
-from pxeforge.webapp.pages.victims import victim
 from pxeforge.webapp.shapes import Says
+from pxeforge.webapp.victims import victim
 
 
 class DiskTold(TypedDict):

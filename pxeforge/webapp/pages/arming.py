@@ -14,7 +14,7 @@ from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.pages import bulk_power
 from pxeforge.webapp.pages.readable import duration, host_label, listing
-from pxeforge.webapp.pages.victims import victim
+from pxeforge.webapp.victims import victim
 
 _LONGEST_S: Final = 7 * 86400
 _MOST_CHOICES: Final = 9

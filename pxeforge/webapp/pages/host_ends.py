@@ -14,8 +14,8 @@ from pxeforge.services.arming import ARMED_FOR_S
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.pages.arming import for_s_of
-from pxeforge.webapp.pages.facts import hardware
 from pxeforge.webapp.pages.readable import listing
+from pxeforge.webapp.reported import hardware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

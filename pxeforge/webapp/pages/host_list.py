@@ -17,9 +17,9 @@ from pxeforge.services.attention import Attention
 from pxeforge.services.context import Context
 from pxeforge.webapp.auth import safe_next
 from pxeforge.webapp.pages import fresh
-from pxeforge.webapp.pages.facts import hardware
 from pxeforge.webapp.pages.hosts import role_choice, words
 from pxeforge.webapp.pages.power import ACTIONS
+from pxeforge.webapp.reported import hardware
 
 COLUMNS: Final = {
     "state": "State", "address": "Address", "hardware": "Hardware", "roles": "Roles", "tags": "Tags", "rack": "Rack",

@@ -14,10 +14,10 @@ from pxeforge.services.context import Context
 from pxeforge.services.hidden import hide, reveal
 from pxeforge.services.parameter_words import PARAMETER_WORDS
 from pxeforge.services.problems import Problem
-from pxeforge.webapp.pages.facts import Disk, hardware
 from pxeforge.webapp.pages.hosts import words
 from pxeforge.webapp.pages.profile_form import as_text, parse_yaml
-from pxeforge.webapp.pages.victims import Victim, names_of, victim, wipe_words
+from pxeforge.webapp.reported import Disk, hardware
+from pxeforge.webapp.victims import Victim, names_of, victim, wipe_words
 
 WIPES: Final = {
     "": "as its profile says",

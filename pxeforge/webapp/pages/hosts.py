@@ -13,11 +13,11 @@ from pxeforge.services import arming, attempts, host_overview, hosts, installer_
 from pxeforge.services.context import Context
 from pxeforge.services.problems import NotFound, Problem
 from pxeforge.webapp.pages import fresh
-from pxeforge.webapp.pages.facts import hardware, nics
 from pxeforge.webapp.pages.gantt import charts
 from pxeforge.webapp.pages.host_ends import ends_of
 from pxeforge.webapp.pages.power import ACTIONS
 from pxeforge.webapp.pages.timeline import entries
+from pxeforge.webapp.reported import hardware, nics
 
 _ATTEMPTS_SHOWN: Final = 10
 _SOURCES: Final = {"": "All", **{name: name for name in host_overview.SOURCES}}

@@ -14,8 +14,8 @@ from pxeforge.services import host_list as listing
 from pxeforge.services.assignments import Change, Draft, Remark
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem, Stale
-from pxeforge.webapp.pages.facts import hardware
 from pxeforge.webapp.pages.readable import counted
+from pxeforge.webapp.reported import hardware
 
 _SIZE: Final = 50
 _MOST: Final = 2000  # changes of one draft: it travels with the form

@@ -1,4 +1,4 @@
-"""What a host reported about itself, shaped for its page; a host may report anything, so nothing is trusted here."""
+"""What a host reported about itself, shaped for whoever shows it; it may be anything, so nothing is trusted."""
 
 from __future__ import annotations
 

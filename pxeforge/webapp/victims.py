@@ -9,8 +9,7 @@ from typing import Any, Final
 from pxeforge.render.disks import DiskLayout, DiskRule, DiskRuleKind, ReservedDisk
 from pxeforge.render.values import AnswersProblem
 from pxeforge.services.answers import effective
-from pxeforge.webapp.pages.facts import Disk, hardware
-from pxeforge.webapp.pages.readable import listing
+from pxeforge.webapp.reported import Disk, hardware
 
 _RULES: Final = {
     DiskRuleKind.FIRST: "the first disk that is not removable, in the order in which the installer finds them",
@@ -110,5 +109,6 @@ def wipe_words(wipe: object) -> str:
     if wipe is True:
         return "It is wiped even if it carries data."
     if isinstance(wipe, list) and wipe:
-        return f"If it carries data it is wiped only with the serial {listing(wipe, ' or ')}; else the installer stops."
+        serials = " or ".join(map(str, wipe))
+        return f"If it carries data it is wiped only with the serial {serials}; else the installer stops."
     return "If it carries data the installer stops and leaves it alone (wipe is off)."
