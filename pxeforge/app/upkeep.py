@@ -8,8 +8,9 @@ from typing import Final
 
 import structlog
 
-from pxeforge.services import housekeeping, tallies
+from pxeforge.services import tallies
 from pxeforge.services.context import Context
+from pxeforge.services.housekeeping import Housekeeping
 from pxeforge.services.milestones import Milestones
 from pxeforge.services.problems import StoreUnavailable
 
@@ -23,6 +24,7 @@ class Upkeep:
 
     def __init__(self, ctx: Context, milestones: Milestones) -> None:
         self._ctx, self._milestones = ctx, milestones
+        self._housekeeping = Housekeeping(ctx)
 
     def start(self) -> None:
         threading.Thread(target=self._work, name="upkeep", daemon=True).start()
@@ -33,11 +35,11 @@ class Upkeep:
             try:
                 if not self._hears_agents():
                     since = time.monotonic()
-                housekeeping.tick(self._ctx, up_for_s=time.monotonic() - since)
+                self._housekeeping.tick(up_for_s=time.monotonic() - since)
                 self._milestones.follow()
                 if time.monotonic() >= next_tidy:
                     next_tidy = time.monotonic() + _TIDY_EVERY_S
-                    housekeeping.tidy(self._ctx)
+                    self._housekeeping.tidy()
             except (StoreUnavailable, OSError) as problem:
                 log.error("housekeeping waits for the disk or the database", reason=str(problem))
             except Exception:  # must not end it; the next round tries again

@@ -35,19 +35,24 @@ def at_start(ctx: Context) -> None:
         record(session, ctx, source="server", kind="started", message="server started")
 
 
-def tick(ctx: Context, *, up_for_s: float = math.inf) -> None:
-    """Ends what took too long and gives up leases whose agents fell silent. `up_for_s`: since our start."""
-    expiry.expire(ctx)
-    claims.expire_leases(ctx, up_for_s=up_for_s)
-    absent_agents.give_up(ctx, up_for_s=up_for_s)
-    run_timer.tick(ctx)
-    diagnosis_watch.look(ctx)
-    rules.apply_marked(ctx)
+class Housekeeping:
+    """What is done again and again, by one process."""
 
+    def __init__(self, ctx: Context) -> None:
+        self._ctx, self._run_timer = ctx, run_timer.RunTimer(ctx)
 
-def tidy(ctx: Context) -> None:
-    """Now and then: keeps what strangers can write within bounds."""
-    events.prune(ctx)
-    discovery.prune(ctx)
-    run_timer.tidy(ctx)
-    check_results.tidy(ctx)
+    def tick(self, *, up_for_s: float = math.inf) -> None:
+        """Ends what took too long and gives up leases whose agents fell silent. `up_for_s`: since our start."""
+        expiry.expire(self._ctx)
+        claims.expire_leases(self._ctx, up_for_s=up_for_s)
+        absent_agents.give_up(self._ctx, up_for_s=up_for_s)
+        self._run_timer.tick()
+        diagnosis_watch.look(self._ctx)
+        rules.apply_marked(self._ctx)
+
+    def tidy(self) -> None:
+        """Now and then: keeps what strangers can write within bounds."""
+        events.prune(self._ctx)
+        discovery.prune(self._ctx)
+        run_timer.tidy(self._ctx)
+        check_results.tidy(self._ctx)

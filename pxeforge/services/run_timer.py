@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import delete, func, select
@@ -22,18 +21,36 @@ _KEPT: Final = 20  # runs of each kind
 _WHO: Final = "timer"
 _AGAIN_S: Final = 60.0  # after a plan could not be made
 _SAID_FOR_S: Final = 86400.0
-_failed: dict[tuple[Path, What], float] = {}  # by data directory: when a plan could not be made
 
 
-def tick(ctx: Context) -> str | None:
-    """Starts what is most overdue of what can start, if nothing is running; the id of the run."""
-    every_s: dict[What, float] = {"verify": ctx.verify_every_s, "drift": ctx.drift_every_s}
-    late = {what: _late(ctx, what, seconds) for what, seconds in every_s.items() if seconds > 0}
-    due = [what for what, how in late.items() if how >= 1.0 and not _is_held(ctx, what)]
-    if not due or _is_busy(ctx):
-        return None
-    tried = (_start(ctx, what) for what in sorted(due, key=lambda what: -late[what]))
-    return next((run_id for run_id in tried if run_id is not None), None)
+class RunTimer:
+    """Remembers when a plan could not be made: such a plan costs as much as one that can."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._failed_at: dict[What, float] = {}
+
+    def tick(self) -> str | None:
+        """Starts what is most overdue of what can start, if nothing is running; the id of the run."""
+        ctx = self._ctx
+        every_s: dict[What, float] = {"verify": ctx.verify_every_s, "drift": ctx.drift_every_s}
+        late = {what: _late(ctx, what, seconds) for what, seconds in every_s.items() if seconds > 0}
+        due = [what for what, how in late.items() if how >= 1.0 and not self._is_held(what)]
+        if not due or _is_busy(ctx):
+            return None
+        tried = (self._start(what) for what in sorted(due, key=lambda what: -late[what]))
+        return next((run_id for run_id in tried if run_id is not None), None)
+
+    def _is_held(self, what: What) -> bool:
+        return abs(self._ctx.clock() - self._failed_at.get(what, -math.inf)) < _AGAIN_S
+
+    def _start(self, what: What) -> str | None:
+        try:
+            return _start(self._ctx, what)
+        except Problem as problem:
+            self._failed_at[what] = self._ctx.clock()
+            _tell(self._ctx, what, str(problem))
+            return None
 
 
 def _late(ctx: Context, what: What, every_s: float) -> float:
@@ -53,6 +70,7 @@ def _of(what: What) -> tuple[Any, ...]:
 
 
 def _start(ctx: Context, what: What) -> str | None:
+    """The id of the run; None while no host is there for it. Raises Problem."""
     with ctx.database.read() as session:
         blueprint = _last_blueprint(session)
         hosts = _live_hosts(session, ctx.clock())
@@ -60,22 +78,12 @@ def _start(ctx: Context, what: What) -> str | None:
         return None
     kind = "verify" if what == "verify" else "deploy"
     asked = Start(kind=kind, who=_WHO, blueprint=blueprint, check=what == "drift", limit=hosts, origin=TIMER)
-    try:
-        return str(start(ctx, asked)["id"])
-    except Problem as problem:
-        _tell(ctx, what, str(problem))
-        return None
-
-
-def _is_held(ctx: Context, what: What) -> bool:
-    """A plan that cannot be made costs as much as one that can."""
-    return abs(ctx.clock() - _failed.get((ctx.data_dir, what), -math.inf)) < _AGAIN_S
+    return str(start(ctx, asked)["id"])
 
 
 def _tell(ctx: Context, what: What, reason: str) -> None:
     """In the audit log, where runs of the timer are too: each reason once a day."""
     now, kind = ctx.clock(), f"{what}_held"
-    _failed[ctx.data_dir, what] = now
     does = "the checks that are due cannot begin" if what == "verify" else "the dry run that is due cannot begin"
     message = f"{does}: {reason}"
     with ctx.database.write() as session:

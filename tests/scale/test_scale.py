@@ -8,8 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from bench.year import name_of
-from pxeforge.services import events, host_list, housekeeping
+from pxeforge.services import events, host_list
 from pxeforge.services.context import Context
+from pxeforge.services.housekeeping import Housekeeping
 from pxeforge.webapp.admin import create_admin
 from tests.scale.conftest import HOSTS, asked
 
@@ -77,7 +78,7 @@ def test_hosts_are_sorted_by_an_index(ctx: Context, key: str) -> None:
 
 def test_what_the_server_does_every_five_seconds_goes_by_indexes(ctx: Context) -> None:
     with asked() as noted:
-        housekeeping.tick(ctx)
+        Housekeeping(ctx).tick()
     steps = noted.plans(ctx)
     assert steps
     assert [step for step in steps if _ALL_OF_A_LARGE_TABLE.search(step)] == []

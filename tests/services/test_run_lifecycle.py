@@ -27,6 +27,7 @@ from pxeforge.services.agents import LONGEST_POLL_S, POLL_S
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Conflict, Problem
 from pxeforge.services.run_progress import KnownRuns
+from pxeforge.services.run_timer import RunTimer
 from tests.conftest import Clock
 from tests.services.small_roles import add_host, do_next, give_roles, seen, work
 
@@ -307,8 +308,9 @@ def watched(ctx: Context, one: str) -> Context:
 
 
 def test_checks_repeat_themselves_and_do_not_fill_the_timeline(watched: Context, one: str, clock: Clock) -> None:
+    timer = RunTimer(watched)
     for _ in range(30):
-        if run_timer.tick(watched) is not None:
+        if timer.tick() is not None:
             work(watched, one, how=lambda _task: "ok")
         clock.now += 300
         seen(watched, one)
@@ -319,7 +321,7 @@ def test_checks_repeat_themselves_and_do_not_fill_the_timeline(watched: Context,
     run_timer.tidy(watched)
     assert len(runs.list_runs(watched, origin="timer", kind="verify")) <= 20
     assert len(runs.list_runs(watched, origin="operator")) == 1
-    run_timer.tick(watched)
+    timer.tick()
     work(watched, one, how=lambda _task: "ok")
     assert len(told(watched, one)) == before
 
@@ -328,11 +330,11 @@ def test_nothing_starts_by_itself_unless_it_was_asked_for(ctx: Context, one: str
     deploys.deploy(ctx, who="ann")
     work(ctx, one)
     seen(ctx, one)
-    assert run_timer.tick(ctx) is None
+    assert RunTimer(ctx).tick() is None
 
 
 def test_a_run_of_the_timer_gives_way_to_an_operator(watched: Context, one: str) -> None:
-    started = run_timer.tick(watched)
+    started = RunTimer(watched).tick()
     assert started is not None
     task = claims.claim(watched, one)
     assert task is not None
@@ -344,7 +346,7 @@ def test_a_run_of_the_timer_gives_way_to_an_operator(watched: Context, one: str)
 
 def test_the_timer_waits_while_an_operator_works(watched: Context, one: str) -> None:
     deploys.deploy(watched, who="bob")
-    assert run_timer.tick(watched) is None
+    assert RunTimer(watched).tick() is None
 
 
 def test_what_keeps_the_timer_from_its_runs_is_told_once_for_each_reason(
@@ -354,23 +356,38 @@ def test_what_keeps_the_timer_from_its_runs_is_told_once_for_each_reason(
         found = audit.entries(watched, audit.Filter(who="timer"))
         return [(row["kind"], row["message"]) for row in reversed(found)]
 
+    timer = RunTimer(watched)
     good = (watched.operator_dir / "roles/tdatabase/role.yaml").read_text()
     (watched.operator_dir / "roles/tdatabase/role.yaml").write_text(good.replace("summary:", "sumary:"))
     for _ in range(3):
-        assert run_timer.tick(watched) is None
+        assert timer.tick() is None
         clock.now += 61
         seen(watched, one)
     assert [kind for kind, _ in held()] == ["verify_held", "drift_held"]
     assert "the checks that are due cannot begin: role tdatabase is broken: " in held()[0][1]
     (watched.operator_dir / "roles/tdatabase/role.yaml").write_text(good)
-    assert run_timer.tick(watched) is not None
+    assert timer.tick() is not None
+
+
+def test_a_plan_that_could_not_be_made_is_not_made_anew_for_a_minute(watched: Context, one: str, clock: Clock) -> None:
+    file = watched.operator_dir / "roles/tdatabase/role.yaml"
+    good, timer = file.read_text(), RunTimer(replace(watched, drift_every_s=0.0))
+    file.write_text(good.replace("summary:", "sumary:"))
+    assert timer.tick() is None
+    file.write_text(good)
+    clock.now += 59
+    seen(watched, one)
+    assert timer.tick() is None
+    clock.now += 2
+    seen(watched, one)
+    assert timer.tick() is not None
 
 
 def test_a_role_without_checks_does_not_keep_dry_runs_from_their_turn(watched: Context, one: str, clock: Clock) -> None:
     file = watched.operator_dir / "roles/tdatabase/role.yaml"
     start, _, rest = file.read_text().partition("verify:")
     file.write_text(start + rest[rest.index("remove:") :])
-    started = run_timer.tick(watched)
+    started = RunTimer(watched).tick()
     assert started is not None
     assert runs.show_run(watched, started)["check"] is True
 
@@ -379,8 +396,9 @@ def test_drift_is_told_by_host_and_step_once_and_nothing_is_changed(
     ctx: Context, watched: Context, one: str, clock: Clock
 ) -> None:
     only_drift = replace(watched, verify_every_s=0.0)
+    timer = RunTimer(only_drift)
     for _ in range(2):
-        assert run_timer.tick(only_drift) is not None
+        assert timer.tick() is not None
         task = claims.claim(only_drift, one)
         assert task is not None
         assert task["check"] is True
@@ -396,7 +414,7 @@ def test_drift_is_told_by_host_and_step_once_and_nothing_is_changed(
     messages = told(ctx, one)
     assert sum("differs from its last deploy: tdatabase.configure.config" in message for message in messages) == 1
     assert hosts.show(ctx, "n1")["state"] == "ready"
-    run_timer.tick(only_drift)
+    timer.tick()
     work(only_drift, one, how=lambda _task: "ok")
     assert drift.show(only_drift)["differs"] == []
     assert "is again as its last deploy made it" in told(ctx, one)[-1]

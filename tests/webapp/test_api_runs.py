@@ -11,8 +11,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import claims, hosts, run_timer
+from pxeforge.services import claims, hosts
 from pxeforge.services.context import Context
+from pxeforge.services.run_timer import RunTimer
 from tests.conftest import Clock
 from tests.services.small_roles import add_host, do_next, give_roles, seen, work
 
@@ -107,7 +108,7 @@ def test_drift_is_on_the_dashboard_and_in_the_api(ctx: Context, call: Call, host
     work(ctx, host_id)
     seen(ctx, host_id)
     assert call("GET", "/drift").get_json() == {"run": None, "at": None, "differs": []}
-    assert run_timer.tick(replace(ctx, drift_every_s=60.0)) is not None
+    assert RunTimer(replace(ctx, drift_every_s=60.0)).tick() is not None
     work(ctx, host_id)
     found = call("GET", "/drift").get_json()
     assert {row["step"] for row in found["differs"]} == {"config"}
