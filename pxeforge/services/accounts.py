@@ -6,7 +6,7 @@ import ipaddress
 import secrets
 import threading
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -150,6 +150,23 @@ def change_own(ctx: Context, name: str, old: str, new: str) -> None:
     if old == new:
         raise Problem("the new password is the old one: choose another")
     set_password(ctx, name, new, who=name)
+
+
+class Standing(NamedTuple):
+    """What a user's name and password are good for just now; another password is another standing."""
+
+    role: UserRole
+    must_change: bool
+    password_hash: str
+
+
+def standing(ctx: Context, name: str) -> Standing | None:
+    """None: the user is gone or disabled."""
+    with ctx.database.read() as session:
+        user = session.get(User, name)
+        if user is None or user.disabled:
+            return None
+        return Standing(UserRole(user.role), user.must_change, user.password_hash)
 
 
 def must_change(ctx: Context, name: str) -> bool:

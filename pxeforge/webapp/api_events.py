@@ -66,7 +66,8 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
     def follow_events(query: dict[str, Any]) -> Any:
         """Server-sent events: what happens from now on, or from the event that Last-Event-ID names.
 
-        It ends after a minute; whoever goes on follows with Last-Event-ID, as browsers do by themselves.
+        It ends after a minute, and when who follows is logged out, disabled or given another role; whoever goes on
+        follows with Last-Event-ID, as browsers do by themselves.
         """
         last = request.headers.get("Last-Event-ID", "").strip()
         if last and not (last.isascii() and last.isdigit() and len(last) < 19):
@@ -74,5 +75,5 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
         reader = not g.actor.role.covers(UserRole.OPERATOR)
         told_of = (lambda value: hide_everywhere(ctx, value)) if reader else (lambda value: value)
         wanted, gone = event_list.Wanted(**query), gone_of(request.environ)
-        stream = streams.open(wanted, int(last) if last else None, told_of, gone)
+        stream = streams.open(wanted, int(last) if last else None, told_of, gone, g.follow_up())
         return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -53,6 +54,7 @@ class Guard:
             return _ask_for_own_password()
         if actor is not None:
             access.check(request.endpoint, actor)
+            g.follow_up = lambda: self._follow_up(actor)
         if not self.trusted_socket and request.method not in _SAFE_METHODS:
             _check_origin()
             if actor is None or actor.via == SESSION:
@@ -106,6 +108,28 @@ class Guard:
         if given is None:
             return None
         return self._by_token(given.token) if given.type == "bearer" else self._by_password()
+
+    def _follow_up(self, actor: Actor) -> Callable[[], bool]:
+        """For an answer that outlives its request: whether who asked still is who it was, with the same role.
+
+        Each question is one row of the database, found by its key.
+        """
+        look = self._look_again(actor)
+        then = look()
+        return lambda: then is not None and then.role == actor.role and look() == then
+
+    def _look_again(self, actor: Actor) -> Callable[[], Actor | sessions.SessionUser | accounts.Standing | None]:
+        """What the credential of this request is good for, whenever it is asked; None: for nothing."""
+        ctx, address = self._ctx, _address()
+        if actor.local:
+            return lambda: actor
+        if actor.via == SESSION:
+            key = str(session.get(_KEY))
+            return lambda: sessions.user_of(ctx, key, active=False)
+        if actor.by_token:
+            clear = (request.authorization and request.authorization.token) or ""
+            return lambda: api_tokens.actor_of(ctx, clear, address=address)
+        return lambda: accounts.standing(ctx, actor.who)
 
     def _by_session(self) -> Actor | None:
         key = session.get(_KEY)

@@ -17,6 +17,7 @@ MOST_STREAMS = 24  # of each application: each is a thread
 LONGEST_S = 60.0  # then the client comes again and has to show anew who it is
 _EVERY_S = 0.5
 _HEARTBEAT_S = 5.0
+_RECHECK_S = 2.0  # so long at most hears on who was disabled, logged out or given another role
 _AT_ONCE: Final = 200
 _RETRY_MS: Final = 1000
 
@@ -57,10 +58,10 @@ class Streams:
 
     def open(
         self, wanted: event_list.Wanted, last_id: int | None, told_of: Callable[[Any], Any],
-        gone: Callable[[], bool] = lambda: False,
+        gone: Callable[[], bool] = lambda: False, may_still: Callable[[], bool] = lambda: True,
     ) -> Iterator[bytes]:  # fmt: skip
         """Events with an id above `last_id` (None: from now on), each as `told_of` lets it be seen; `gone`: whether the
-        client is.
+        client is; `may_still`: whether it may be told what it might be told at the beginning.
 
         Raises Crowded, and NotFound for a host that nobody knows.
         """
@@ -68,15 +69,20 @@ class Streams:
         event_list.after(self._ctx, wanted, start, limit=0)  # says now what is wrong with `wanted`
         if not self._places.acquire(blocking=False):
             raise Crowded("too many are following the events already: close a page or a program that does")
-        return _Stream(self._lines(wanted, start, told_of, gone), self._places.release)
+        return _Stream(self._lines(wanted, start, told_of, gone, may_still), self._places.release)
 
     def _lines(
-        self, wanted: event_list.Wanted, last_id: int, told_of: Callable[[Any], Any], gone: Callable[[], bool]
+        self, wanted: event_list.Wanted, last_id: int, told_of: Callable[[Any], Any], gone: Callable[[], bool],
+        may_still: Callable[[], bool],
     ) -> Iterator[bytes]:  # fmt: skip
         end = time.monotonic() + LONGEST_S
-        said = time.monotonic()
+        said = checked = time.monotonic()
         yield f"retry: {_RETRY_MS}\nid: {last_id}\n\n".encode()
         while not (_stopping.is_set() or gone()) and time.monotonic() < end:
+            if time.monotonic() - checked >= _RECHECK_S:
+                if not may_still():
+                    return
+                checked = time.monotonic()
             rows = event_list.after(self._ctx, wanted, last_id, limit=_AT_ONCE)
             for row in rows:
                 yield _event(row, told_of(row))

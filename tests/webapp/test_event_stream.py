@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pxeforge.app.web_server import Plane, _server
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import api_tokens, event_list, hosts
+from pxeforge.services import accounts, api_tokens, event_list, hosts, sessions
 from pxeforge.services.acting import LOCAL, Actor
 from pxeforge.services.context import Context
 from pxeforge.webapp import event_stream
 from pxeforge.webapp.admin import create_admin
-from tests.conftest import MAC
+from tests.conftest import MAC, Clock
 
-from .conftest import SITE
+from .conftest import PASSWORD, SITE, Browser
 
 ROOT = Actor(who="root", role=UserRole.ADMIN, via=LOCAL)
 
@@ -119,6 +120,104 @@ def test_who_only_reads_is_sent_no_secrets(ctx: Context, app: Any, monkeypatch: 
         headers = {"Authorization": f"Bearer {made['token']}", "Last-Event-ID": "0"}
         text = app.test_client().get("/api/v1/events/stream", base_url=SITE, headers=headers).get_data(as_text=True)
         assert (secret in text) is told
+
+
+@pytest.fixture
+def asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows is looked at in each round, and the stream lasts long."""
+    monkeypatch.setattr(event_stream, "_RECHECK_S", 0.0)
+    monkeypatch.setattr(event_stream, "_HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(event_stream, "_EVERY_S", 0.01)
+    monkeypatch.setattr(event_stream, "LONGEST_S", 30.0)
+
+
+def lines_of(reply: TestResponse) -> Iterator[bytes]:
+    assert reply.status_code == 200
+    lines: Iterator[bytes] = iter(reply.response)  # type: ignore[arg-type]
+    assert next(lines).startswith(b"retry: ")
+    assert next(lines) == b": still here\n\n"
+    return lines
+
+
+@pytest.mark.parametrize("loss", ["disabled", "removed", "role", "logged out", "password"])
+def test_the_stream_of_a_session_ends_with_what_its_user_may(
+    ctx: Context, new_browser: Callable[[], Browser], asked_anew: None, loss: str
+) -> None:
+    accounts.add(ctx, "ann", PASSWORD, role=UserRole.OPERATOR, who="admin")
+    browser = new_browser()
+    browser.login("ann")
+    reply = browser.client.get("/api/v1/events/stream", base_url=SITE, buffered=False)
+    lines = lines_of(reply)
+    if loss == "disabled":
+        accounts.set_disabled(ctx, "ann", True, who="admin")
+    elif loss == "removed":
+        accounts.remove(ctx, "ann", who="admin")
+    elif loss == "role":
+        accounts.set_role(ctx, "ann", UserRole.VIEWER, who="admin")
+    elif loss == "logged out":
+        sessions.end_all(ctx, "ann", who="admin")
+    else:
+        accounts.set_password(ctx, "ann", "another good battery", who="admin")
+    hosts.add(ctx, macs=[MAC], name="n1", who="bob")
+    assert list(lines) == []
+    reply.close()
+
+
+@pytest.mark.parametrize("loss", ["revoked", "expired", "disabled", "role"])
+def test_the_stream_of_a_token_ends_with_what_it_is_good_for(
+    ctx: Context, app: Flask, clock: Clock, asked_anew: None, loss: str
+) -> None:
+    accounts.add(ctx, "ann", PASSWORD, role=UserRole.OPERATOR, who="admin")
+    ann = Actor(who="ann", role=UserRole.OPERATOR, via="session")
+    made = api_tokens.create(ctx, name="ci", role="operator", actor=ann, for_s=3600.0)
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    reply = app.test_client().get("/api/v1/events/stream", base_url=SITE, headers=headers, buffered=False)
+    lines = lines_of(reply)
+    if loss == "revoked":
+        api_tokens.revoke(ctx, made["id"], actor=ann)
+    elif loss == "expired":
+        clock.now += 3601
+    elif loss == "disabled":
+        accounts.set_disabled(ctx, "ann", True, who="admin")
+    else:
+        accounts.set_role(ctx, "ann", UserRole.VIEWER, who="admin")
+    assert list(lines) == []
+    reply.close()
+
+
+@pytest.mark.parametrize("loss", ["disabled", "role", "password"])
+def test_the_stream_of_a_name_and_password_ends_with_them(
+    ctx: Context, app: Flask, asked_anew: None, loss: str
+) -> None:
+    accounts.add(ctx, "ann", PASSWORD, role=UserRole.OPERATOR, who="admin")
+    reply = app.test_client().get(
+        "/api/v1/events/stream", base_url=SITE, auth=("ann", PASSWORD), buffered=False
+    )  # fmt: skip
+    lines = lines_of(reply)
+    if loss == "disabled":
+        accounts.set_disabled(ctx, "ann", True, who="admin")
+    elif loss == "role":
+        accounts.set_role(ctx, "ann", UserRole.ADMIN, who="admin")
+    else:
+        accounts.set_password(ctx, "ann", "another good battery", who="admin")
+    assert list(lines) == []
+    reply.close()
+
+
+def test_who_follows_is_looked_at_by_the_clock_and_not_for_each_event(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "LONGEST_S", 0.3)
+    monkeypatch.setattr(event_stream, "_EVERY_S", 0.001)
+    monkeypatch.setattr(event_stream, "_RECHECK_S", 0.1)
+    for number in range(50):
+        hosts.add(ctx, macs=[f"52:54:00:00:01:{number:02}"], who="ann")
+    looked = list[float]()
+    stream = event_stream.Streams(ctx).open(
+        event_list.Wanted(), 0, lambda row: row, may_still=lambda: looked.append(0.0) is None
+    )
+    assert sum(line.startswith(b"id: ") for line in stream) >= 50
+    assert 1 <= len(looked) <= 3
 
 
 def test_a_client_that_goes_away_is_noticed_by_the_real_server(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
