@@ -250,16 +250,14 @@ def list_racks(session: Any, as_json: bool) -> None:
 @click.pass_obj
 def show_rack(session: Any, name: str, as_json: bool) -> None:
     """Show who stands in a rack, from the top."""
-    rows = [row for row in session.api.call("GET", "/racks") if row["rack"] == name]
-    if not rows:
-        raise click.ClickException(f"there is no rack {name!r}: see `pxeforge rack list`")
+    found = session.api.call("GET", at("/racks/{}", name))
     if as_json:
-        return show_json(rows[0])
-    taken = {unit: one for one in rows[0]["units"] for unit in range(one["unit"], one["unit"] + one["height"])}
-    for unit in range(rows[0]["height"], 0, -1):
+        return show_json(found)
+    taken = {unit: one for one in found["units"] for unit in range(one["unit"], one["unit"] + one["height"])}
+    for unit in range(found["height"], 0, -1):
         one = taken.get(unit)
         say(f"{unit:>3}  {one['host']} ({one['state']})" if one else f"{unit:>3}")
-    for one in rows[0]["unplaced"]:
+    for one in found["unplaced"]:
         say(f"  ?  {one['host']} ({one['state']})")
     return None
 

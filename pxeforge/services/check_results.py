@@ -86,7 +86,7 @@ def show(ctx: Context, *, host_id: str | None = None, role: str | None = None) -
                 "message": row.message, "run_id": row.run_id,
             })  # fmt: skip
     rows = [_summed_up(one) for one in gathered.values()]
-    return sorted(rows, key=lambda one: (one["state"] != BAD, one["host_name"], one["role"]))
+    return sorted(rows, key=lambda one: (one["state"] != BAD, one["host_name"], one["role"], one["host_id"]))
 
 
 def _summed_up(one: dict[str, Any]) -> dict[str, Any]:

@@ -87,8 +87,9 @@ def show(ctx: Context, host_id: str | None = None) -> list[dict[str, Any]]:
     if host_id is not None:
         query = query.where(DeployedRole.host_id == host_id)
     with ctx.database.read() as session:
-        return [
+        rows = [
             {"host_id": row.host_id, "host_name": name or row.host_id, "role": row.role, "since": row.since,
              "at": row.at, "run_id": row.run_id}
-            for row, name in session.execute(query.order_by(Host.name, DeployedRole.role))
+            for row, name in session.execute(query)
         ]  # fmt: skip
+    return sorted(rows, key=lambda row: (row["host_name"], row["role"], row["host_id"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from pxeforge.domain.diagnosis import WORDS, DiagnosisName
@@ -34,13 +34,22 @@ def diagnosis_of(ctx: Context, host: Host) -> dict[str, Any] | None:
         return told(session, [host.id]).get(host.id)
 
 
-def what_needs_attention(ctx: Context, limit: int = 20) -> list[dict[str, Any]]:
-    """The hosts that something holds up, the newest first: host (name or MAC), host_id, state, and as diagnosis_of."""
+def what_needs_attention(
+    ctx: Context, limit: int = 20, *, after: tuple[float, str] | None = None
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The hosts that something holds up, the newest first: host (name or MAC), host_id, state, and as diagnosis_of.
+
+    `after`: (since, host_id) of the one before them.
+    """
     with ctx.database.read() as session:
         query = (
             select(Diagnosis, Host).join(Host, Host.id == Diagnosis.host_id).where(Host.state == Diagnosis.state)
             .order_by(Diagnosis.since.desc(), Diagnosis.host_id).limit(limit)
         )  # fmt: skip
+        if after is not None:
+            at, host_id = after
+            later = and_(Diagnosis.since == at, Diagnosis.host_id > host_id)
+            query = query.where(or_(Diagnosis.since < at, later))
         return [
             {"host": host.name or next(iter(host.macs), host.id), "host_id": host.id, "state": host.state, **view(row)}
             for row, host in session.execute(query)

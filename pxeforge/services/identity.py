@@ -87,7 +87,7 @@ def conflicts(ctx: Context, *, host: str | None = None, settled: bool = False) -
         found = _conflicts(session, asked)
         wanted = asked.id if asked else None
     return [
-        _view(one) for one in sorted(found, key=lambda one: -one.since)
+        _view(one) for one in sorted(found, key=lambda one: (-one.since, one.id))
         if (settled or one.settled_at is None) and (wanted is None or wanted in {known.id for known in one.hosts})
     ]  # fmt: skip
 

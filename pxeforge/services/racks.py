@@ -93,12 +93,13 @@ def refuse_overlap(wanted: Position, taken: Position | None, other: Host) -> Non
         )
 
 
-def names(ctx: Context) -> list[str]:
-    """Of all racks: those that somebody said something of, and those that a host has a place in."""
+def names(ctx: Context, *, after: str | None = None) -> list[str]:
+    """Of all racks, or those behind `after`: those that somebody said something of, and those that hosts stand in."""
     name = Host.settings[_SETTING]["name"].as_string()
     with ctx.database.read() as session:
         told = set(session.scalars(select(name).where(name.is_not(None)).distinct()))
-        return sorted(told | set(session.scalars(select(Rack.name))), key=natural)
+        found = told | set(session.scalars(select(Rack.name)))
+    return sorted((one for one in found if after is None or natural(one) > natural(after)), key=natural)
 
 
 def rack_view(ctx: Context, only: Collection[str] | None = None) -> list[dict[str, Any]]:
@@ -106,7 +107,7 @@ def rack_view(ctx: Context, only: Collection[str] | None = None) -> list[dict[st
 
     By rack, then unit; `unplaced` are hosts of which only the rack is known. `only`: these racks and no others.
     """
-    name = Host.settings[_SETTING]["name"].as_string()
+    name, only = Host.settings[_SETTING]["name"].as_string(), None if only is None else set(only)
     query = select(Host).options(defer(Host.facts)).where(name.is_not(None) if only is None else name.in_(only))
     with ctx.database.read() as session:
         known = {row.name: row for row in session.scalars(select(Rack)) if only is None or row.name in only}
@@ -132,8 +133,9 @@ def _version(name: str, row: Rack | None) -> str:
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
-    """r2 before r10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d{1,9})", name) if part]
+    """r2 before r10; no two names are equal."""
+    parts = [part for part in re.split(r"(\d{1,9})", name) if part]
+    return [*((0, int(part)) if part.isdecimal() else (1, part) for part in parts), (-1, name)]
 
 
 def _one_rack(name: str, row: Rack | None, placed: Iterable[tuple[Host, Position]]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from flask import Blueprint, g
 from pxeforge.services import identity
 from pxeforge.services.context import Context
 from pxeforge.webapp.api_hosts import Host
+from pxeforge.webapp.paging import Part, sorted_part
 from pxeforge.webapp.shapes import Says
-from pxeforge.webapp.told import told
+from pxeforge.webapp.told import Pages, told
 
 Seconds = Annotated[float, Says(text="unix seconds, UTC")]
 
@@ -56,10 +57,11 @@ class NicMove(TypedDict):
 
 def add_routes(api: Blueprint, ctx: Context) -> None:
     @api.get("/conflicts")
-    @told(asks=ConflictsAsked, gives=list[IdentityConflict], problems=(404, 409))
-    def list_conflicts(query: dict[str, Any]) -> Any:
+    @told(asks=ConflictsAsked, gives=IdentityConflict, pages=Pages(keys=((float, int), (str,))), problems=(404, 409))
+    def list_conflicts(query: dict[str, Any], part: Part) -> Any:
         """Identities that two hosts show, NICs and hosts that were moved; the newest first."""
-        return identity.conflicts(ctx, host=query.get("host"), settled=query.get("settled", False))
+        found = identity.conflicts(ctx, host=query.get("host"), settled=query.get("settled", False))
+        return sorted_part(found, part, lambda row: (-row["since"], row["id"]))
 
     @api.post("/conflicts/<conflict>/settle")
     @told(gives=IdentityConflict, problems=(404,))

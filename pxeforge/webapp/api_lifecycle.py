@@ -11,8 +11,9 @@ from pxeforge.services import diagnosis, enrolment, rescue, retirement, timeline
 from pxeforge.services.arming import ARMED_FOR_S
 from pxeforge.services.context import Context
 from pxeforge.webapp.api_hosts import ArmedHost, DiagnosisTold, Host, Seconds
+from pxeforge.webapp.paging import Part, first
 from pxeforge.webapp.shapes import Says
-from pxeforge.webapp.told import told
+from pxeforge.webapp.told import Pages, told
 
 
 class Stage(TypedDict):
@@ -36,10 +37,6 @@ class HeldUp(DiagnosisTold):
     host: Annotated[str, Says(text="its name, else a MAC address")]
     host_id: str
     state: HostState
-
-
-class HeldUpAsked(TypedDict):
-    limit: NotRequired[Annotated[int, Says(text="how many, the newest ones", least=1, most=1000)]]
 
 
 class Wipe(TypedDict):
@@ -89,10 +86,12 @@ def _reading(api: Blueprint, ctx: Context) -> None:
         return timeline.stages_of(ctx, host, attempts=query.get("attempts", 1))
 
     @api.get("/diagnoses")
-    @told(asks=HeldUpAsked, gives=list[HeldUp])
-    def list_diagnoses(query: dict[str, Any]) -> Any:
+    @told(gives=HeldUp, pages=Pages(keys=((float, int), (str,))))
+    def list_diagnoses(part: Part) -> Any:
         """The hosts that something holds up, the newest first."""
-        return diagnosis.what_needs_attention(ctx, query.get("limit", 100))
+        after: Any = part.after
+        rows = diagnosis.what_needs_attention(ctx, part.limit + 1, after=after)
+        return first(rows, part.limit, lambda row: (row["since"], row["host_id"]))
 
 
 def _changing(api: Blueprint, ctx: Context) -> None:

@@ -8,8 +8,9 @@ from flask import Blueprint, g
 
 from pxeforge.services import bulk_edits, racks, rules
 from pxeforge.services.context import Context
+from pxeforge.webapp.paging import Part, Rows, first
 from pxeforge.webapp.shapes import Says
-from pxeforge.webapp.told import told
+from pxeforge.webapp.told import Pages, told
 
 Seconds = Annotated[float, Says(text="unix seconds, UTC")]
 When = Annotated[dict[str, Any], Says(text="criteria by key (mac, vendor, memory …): a text or a list of them each")]
@@ -188,7 +189,7 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
 
 def _rules(api: Blueprint, ctx: Context) -> None:
     @api.get("/rules")
-    @told(gives=list[Rule])
+    @told(gives=Rule, pages=Pages(names=("id",)))
     def list_rules() -> Any:
         """The rules in the order in which they are asked."""
         return rules.list_rules(ctx)
@@ -253,10 +254,12 @@ def _using_rules(api: Blueprint, ctx: Context) -> None:
 
 def _racks(api: Blueprint, ctx: Context) -> None:
     @api.get("/racks")
-    @told(gives=list[Rack])
-    def list_racks() -> Any:
+    @told(gives=Rack, pages=Pages(keys=((str,),)))
+    def list_racks(part: Part) -> Any:
         """The racks and who stands where."""
-        return racks.rack_view(ctx)
+        names = racks.names(ctx, after=None if part.after is None else str(part.after[0]))
+        shown = first(names, part.limit, lambda name: (name,))
+        return Rows(racks.rack_view(ctx, shown.rows), shown.next_after)
 
     @api.get("/racks/<rack>")
     @told(gives=Rack, problems=(404,))

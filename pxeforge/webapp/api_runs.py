@@ -8,7 +8,7 @@ from flask import Blueprint, g
 
 from pxeforge.services import check_results, deployed_roles, deploys, drift, hosts, plans, runs, secrets
 from pxeforge.services.context import Context
-from pxeforge.webapp.paging import Part, first
+from pxeforge.webapp.paging import Part, first, sorted_part
 from pxeforge.webapp.shapes import Says
 from pxeforge.webapp.told import Pages, told
 
@@ -294,11 +294,12 @@ def add_routes(api: Blueprint, ctx: Context) -> None:
 
 def _standing_routes(api: Blueprint, ctx: Context) -> None:
     @api.get("/health")
-    @told(asks=HealthAsked, gives=list[RoleHealth], problems=(404,))
-    def show_health(query: dict[str, Any]) -> Any:
+    @told(asks=HealthAsked, gives=RoleHealth, pages=Pages(keys=((int,), (str,), (str,), (str,))), problems=(404,))
+    def show_health(query: dict[str, Any], part: Part) -> Any:
         """Services by host and role, bad ones first: what `verify` last said, and since when."""
         host_id = hosts.show(ctx, query["host"])["id"] if "host" in query else None
-        return check_results.show(ctx, host_id=host_id, role=query.get("role"))
+        rows = check_results.show(ctx, host_id=host_id, role=query.get("role"))
+        return sorted_part(rows, part, lambda row: (int(row["state"] != "bad"), *_place(row)))
 
     @api.get("/drift")
     @told(gives=Drift)
@@ -307,10 +308,15 @@ def _standing_routes(api: Blueprint, ctx: Context) -> None:
         return drift.show(ctx)
 
     @api.get("/deployed")
-    @told(gives=list[Deployed])
-    def show_deployed() -> Any:
+    @told(gives=Deployed, pages=Pages(keys=((str,), (str,), (str,))))
+    def show_deployed(part: Part) -> Any:
         """What was deployed where and not removed since."""
-        return deployed_roles.show(ctx)
+        return sorted_part(deployed_roles.show(ctx), part, _place)
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Of a row in a list by host and role."""
+    return row["host_name"], row["role"], row["host_id"]
 
 
 def _starting(api: Blueprint, ctx: Context) -> None:

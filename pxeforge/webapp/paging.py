@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
@@ -82,6 +82,11 @@ def cut(rows: Sequence[Mapping[str, Any]], names: Sequence[str], part: Part) -> 
         if keys(row) == part.after:
             return first(rows[number:], part.limit, keys)
     raise BadFields([FieldError("cursor", "what cursor names is gone meanwhile: begin again without it")])
+
+
+def sorted_part(rows: Sequence[Any], part: Part, keys: Callable[[Any], tuple[Any, ...]]) -> Rows:
+    """A part of a whole list that is sorted by `keys`, no two of them equal: the row of the cursor may be gone."""
+    return first([row for row in rows if part.after is None or keys(row) > part.after], part.limit, keys)
 
 
 def first(rows: Sequence[Any], limit: int, keys: Any) -> Rows:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pxeforge.domain.user_role import UserRole
-from pxeforge.services import accounts, api_tokens, events, hosts, profiles
+from pxeforge.services import accounts, api_tokens, events, hosts, profiles, racks, rules
 from pxeforge.services.acting import LOCAL, Actor
 from pxeforge.services.context import Context
-from pxeforge.store.tables import Host, Run
+from pxeforge.store.tables import CheckResult, DeployedRole, Diagnosis, Host, IdentityNote, Run
 from pxeforge.webapp.admin import create_admin
 from pxeforge.webapp.paging import Part, cursor_of, cut, part_of
 from pxeforge.webapp.shapes import BadFields
@@ -69,6 +69,69 @@ def test_the_parts_make_the_whole_list(ctx: Context, api: FlaskClient, path: str
     assert walk(api, f"{path}{mark}limit=2") == whole
     assert walk(api, f"{path}{mark}limit=1") == whole
     assert api.get(f"/api/v1{path}{mark}limit={len(whole)}").headers.get("Link") is None
+
+
+def fill_the_rest(ctx: Context) -> None:
+    for number in range(1, 8):
+        host = hosts.add(ctx, macs=[f"52:54:00:00:00:0{number}"], name=f"n{number}", who="ann")["id"]
+        hosts.change(ctx, host, settings={"rack": {"name": f"r{number + 5}", "unit": 1}}, who="ann")
+        rules.add(ctx, f"a{9 - number}", when={"mac": f"52:54:00:00:00:0{number}"}, gives={"tags": ["x"]}, who="ann")
+        at = 1_800_000_000.0 + number // 3  # several at one time
+        with ctx.database.write() as session:
+            session.get_one(Host, host).serial = f"S{number // 2}"
+            note = {"mac": f"52:54:00:00:01:0{number}", "from": {"interface": "eth0"}, "to": {"interface": "eth1"}}
+            session.add(IdentityNote(subject=f"moved:{host}", host_id=host, data=note, at=at))
+            session.add(
+                Diagnosis(host_id=host, name="never_booted", state="known", since=at, sentence="It waits.", evidence=[])
+            )
+            for role in ("alpha", "beta"):
+                session.add(DeployedRole(host_id=host, role=role, since=at, at=at, run_id="0" * 12))
+                for name in ("port", "use"):
+                    state = "bad" if number == 4 else "good"
+                    session.add(
+                        CheckResult(host_id=host, role=role, name=name, state=state, since=at, at=at, level=1,
+                                    message="", run_id="0" * 12)
+                    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "rows"),
+    [("/rules", 7), ("/racks", 7), ("/conflicts", 10), ("/conflicts?settled=true", 10), ("/diagnoses", 7),
+     ("/deployed", 14), ("/health", 14), ("/health?role=beta", 7)],
+)  # fmt: skip
+def test_the_parts_of_lists_of_what_hosts_have_make_the_whole(
+    ctx: Context, api: FlaskClient, path: str, rows: int
+) -> None:
+    fill_the_rest(ctx)
+    mark = "&" if "?" in path else "?"
+    whole = walk(api, f"{path}{mark}limit=1000")
+    assert len(whole) == rows
+    assert walk(api, f"{path}{mark}limit=2") == walk(api, f"{path}{mark}limit=1") == whole
+    assert len(api.get(f"/api/v1{path}{mark}limit=3").get_json()) == 3
+    assert api.get(f"/api/v1{path}{mark}limit={rows}").headers.get("Link") is None
+
+
+def test_racks_and_rules_stay_in_their_own_order(ctx: Context, api: FlaskClient) -> None:
+    fill_the_rest(ctx)
+    assert [one["rack"] for one in walk(api, "/racks?limit=3")] == [f"r{number}" for number in range(6, 13)]
+    assert [one["position"] for one in walk(api, "/rules?limit=3")] == list(range(1, 8))
+    assert [one["host_name"] for one in walk(api, "/health?limit=3")][:3] == ["n4", "n4", "n1"]
+
+
+def test_names_of_racks_that_sort_alike_are_all_told(ctx: Context, api: FlaskClient) -> None:
+    for name in ("r1", "r01", "r001", "r10", "r"):
+        racks.set_rack(ctx, name, height=10, who="ann")
+    assert [one["rack"] for one in walk(api, "/racks?limit=1")] == ["r", "r001", "r01", "r1", "r10"]
+    assert api.get(f"/api/v1/racks?cursor={cursor_of(('r²',))}").get_json() == []
+
+
+def test_a_rack_that_is_gone_meanwhile_still_says_where_the_next_part_begins(ctx: Context, api: FlaskClient) -> None:
+    for number in range(6):
+        racks.set_rack(ctx, f"r{number}", height=10, who="ann")
+    first = api.get("/api/v1/racks?limit=2")
+    racks.remove_rack(ctx, "r1", who="ann")
+    rest = api.get(first.headers["Link"].partition(">")[0].lstrip("<")).get_json()
+    assert [one["rack"] for one in rest] == ["r2", "r3"]
 
 
 def test_what_comes_and_goes_meanwhile_moves_nothing(ctx: Context, api: FlaskClient) -> None:
