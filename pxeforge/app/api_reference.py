@@ -70,7 +70,8 @@ def _facts(route: Route) -> Iterator[tuple[str, str]]:
     declared = route.declared
     query = parameters_of(declared.asks) + (parameters_of(PartAsked) if declared.pages else [])
     yield "Parameters", ", ".join(f"`{one['name']}{'' if one['required'] else '?'}`" for one in query)
-    headers = ["`If-Match?`"] * declared.versioned + ["`Idempotency-Key?`"] * declared.once
+    headers = ["`If-Match?`"] * declared.versioned + ["`If-None-Match?`"] * declared.makes
+    headers += ["`Idempotency-Key?`"] * declared.once
     yield "Headers", ", ".join(headers)
     yield "Takes", _named(declared.takes) if declared.takes is not None else ""
     kind = _named(declared.gives) if declared.media == "application/json" else f"`{declared.media}`"

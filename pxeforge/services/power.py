@@ -22,7 +22,7 @@ from pxeforge.services.power_driver import Deadline, Driver, PowerFault, Target
 from pxeforge.services.power_steps import Outcome, carry_out
 from pxeforge.services.power_turns import AT_A_TIME, turn, visit
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from pxeforge.services.versions import expect_power, version_of_power
+from pxeforge.services.versions import NONE_YET, expect_power, version_of_power
 from pxeforge.store.tables import Host, Secret
 
 TIME_S: Final = 45.0  # one action on one host
@@ -241,7 +241,7 @@ def set_power(
     driver = settings["driver"]
     with ctx.database.write() as session:
         host = hosts.find(session, text)
-        expect_power(session, host, _version(session, host), expected_version)
+        expect_power(session, host, _versions(session, host), expected_version)
         before, name = power_record.stored(host), power_record.secret_name(host.id)
         if password is not None:
             secrets.put(session, ctx, name, power_settings.check_password(driver, password))
@@ -268,7 +268,7 @@ def clear_power(ctx: Context, text: str, *, who: str, expected_version: str | No
     with ctx.database.write() as session:
         host = hosts.find(session, text)
         _check_set(host)
-        expect_power(session, host, _version(session, host), expected_version)
+        expect_power(session, host, _versions(session, host), expected_version)
         before = power_record.stored(host)
         power_record.forget(session, host.id)
         host.settings = {key: value for key, value in host.settings.items() if key != power_record.KEY}
@@ -310,6 +310,11 @@ def _can(ctx: Context, settings: Mapping[str, Any]) -> list[str]:
     if PowerAbility.ON in able and settings.get("netboot") == "always":
         able.add(PowerAbility.PXE)
     return sorted(able)
+def _versions(session: Session, host: Host) -> tuple[str, ...]:
+    present = _version(session, host)
+    return (present,) if power_record.stored(host) else (present, NONE_YET)
+
+
 
 
 def _command_can(ctx: Context, settings: Mapping[str, Any]) -> set[PowerAbility]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 from pxeforge.services.context import Context
 from pxeforge.services.events import differing, record
 from pxeforge.services.problems import Conflict, NotFound, Problem
-from pxeforge.services.versions import expect_rack, version_of_rack
+from pxeforge.services.versions import NONE_YET, expect_rack, version_of_rack
 from pxeforge.store.tables import Host, Rack
 
 HEIGHT: Final = 42  # units of a rack that nobody said anything about
@@ -132,6 +132,10 @@ def _version(name: str, row: Rack | None) -> str:
     return version_of_rack(name, row.height if row else HEIGHT, row.note if row else "")
 
 
+def _versions(name: str, row: Rack | None) -> tuple[str, ...]:
+    return (_version(name, row),) if row else (_version(name, row), NONE_YET)
+
+
 def natural(name: str) -> list[tuple[int, int | str]]:
     """r2 before r10; no two names are equal."""
     parts = [part for part in re.split(r"(\d{1,9})", name) if part]
@@ -165,7 +169,7 @@ def set_rack(
         raise Problem("the note of a rack is one line of at most 200 characters")
     with ctx.database.write() as session:
         row = session.get(Rack, name)
-        expect_rack(session, name, _version(name, row), expected_version)
+        expect_rack(session, name, _versions(name, row), expected_version)
         before = {"height": row.height, "note": row.note} if row else {}
         if row is None:
             row = Rack(name=name, height=HEIGHT, note="")
@@ -195,7 +199,7 @@ def remove_rack(ctx: Context, name: str, *, who: str, expected_version: str | No
         row = session.get(Rack, name)
         if row is None:
             raise NotFound(f"there is no rack {name!r} that something was said of: see `pxeforge rack list`")
-        expect_rack(session, name, _version(name, row), expected_version)
+        expect_rack(session, name, _versions(name, row), expected_version)
         inside = session.scalars(
             select(Host).where(Host.settings[_SETTING]["name"].as_string() == name).limit(1)
         ).first()

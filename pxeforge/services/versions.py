@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, or_, select
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from pxeforge.services.problems import Stale
 from pxeforge.store.tables import Event, Host, Profile, Rule, Secret, User, Webhook
 
+NONE_YET: Final = ""  # the version of what nobody has set: no ETag is empty
 _DONE_TO_RULES: Final = ("added", "changed", "moved")
 
 
@@ -92,18 +93,18 @@ def expect_rule(session: Session, rule: Rule, version: str | None) -> None:
         raise _stale(session, f"the rule {rule.name}", Event.kind.startswith("rule_") & or_(*of_it))
 
 
-def expect_rack(session: Session, name: str, present: str, version: str | None) -> None:
-    """The same for a rack, of which `present` is the version that it has."""
-    if version not in (None, present):
+def expect_rack(session: Session, name: str, present: Collection[str], version: str | None) -> None:
+    """The same for a rack, of which `present` are the names of the version that it has: NONE_YET may be one."""
+    if version is not None and version not in present:
         of_it = [
             Event.message.startswith(f"rack {name} {done} by ", autoescape=True) for done in ("changed", "removed")
         ]
         raise _stale(session, f"the rack {name}", Event.kind.startswith("rack_") & or_(*of_it))
 
 
-def expect_power(session: Session, host: Host, present: str, version: str | None) -> None:
+def expect_power(session: Session, host: Host, present: Collection[str], version: str | None) -> None:
     """The same for how a host's power is reached."""
-    if version not in (None, present):
+    if version is not None and version not in present:
         of_it = (Event.host_id == host.id) & Event.kind.in_(("power_set", "power_cleared"))
         raise _stale(session, f"the power of {host.name or host.id}", of_it)
 

@@ -138,7 +138,7 @@ def _switching(api: Blueprint, ctx: Context) -> None:
 
 def _setting(api: Blueprint, ctx: Context) -> None:
     @api.put("/hosts/<host>/power")
-    @told(takes=PowerSettings, gives=PowerReached, problems=(404, 409), versioned=True)
+    @told(takes=PowerSettings, gives=PowerReached, problems=(404, 409), versioned=True, makes=True)
     def set_power(host: str, body: dict[str, Any], expected_version: str | None) -> Any:
         """How the host's power is reached, instead of what was set before."""
         password = body.pop("password", None)

@@ -268,7 +268,7 @@ def _racks(api: Blueprint, ctx: Context) -> None:
         return racks.show(ctx, rack)
 
     @api.put("/racks/<rack>")
-    @told(takes=RackChange, gives=RackSaid, problems=(409,), versioned=True)
+    @told(takes=RackChange, gives=RackSaid, problems=(409,), versioned=True, makes=True)
     def set_rack(rack: str, body: dict[str, Any], expected_version: str | None) -> Any:
         """Says how tall a rack is, or a word about it."""
         return racks.set_rack(

@@ -153,6 +153,8 @@ def _parameters(route: Route) -> list[Schema]:
         found += parameters_of(PartAsked)
     if declared.versioned:
         found.append(_header("If-Match", "the ETag of what is changed: 412 where somebody else changed it meanwhile"))
+    if declared.makes:
+        found.append(_header("If-None-Match", "*: 412 where it is there already"))
     if declared.once:
         found.append(_header(ONCE_HEADER, "a key of your own: the same request with it is done once, within a day"))
     if declared.media == "text/event-stream":

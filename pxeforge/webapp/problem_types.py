@@ -34,7 +34,10 @@ TYPES: Final[dict[int, ProblemType]] = {
     404: ProblemType("not-found", "Not found", "there is no such thing, or no such address"),
     405: ProblemType("method-not-allowed", "Method not allowed", "the address takes other methods: see `Allow`"),
     409: ProblemType("conflict", "Conflict", "the state of things forbids it just now; the detail says what to do"),
-    412: ProblemType("stale", "Changed meanwhile", "`If-Match` names another version; the detail says who made it"),
+    412: ProblemType(
+        "stale", "Changed meanwhile",
+        "`If-Match` names another version, or `If-None-Match: *` what there is already; the detail says who made it",
+    ),
     413: ProblemType("too-large", "Too large", "send less at once"),
     415: ProblemType("wrong-content", "Wrong kind of content", "send a JSON object as `application/json`"),
     422: ProblemType("key-reused", "Idempotency key reused", "the key belongs to another request: make a new one"),

@@ -26,6 +26,7 @@ from pxeforge.domain.user_role import UserRole
 from pxeforge.services import idempotency
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
+from pxeforge.services.versions import NONE_YET
 from pxeforge.webapp.json_body import json_object
 from pxeforge.webapp.paging import Part, PartAsked, Rows, cursor_of, cut, part_of
 from pxeforge.webapp.shapes import checked, checked_texts
@@ -62,6 +63,7 @@ class Declared:
     pages: Pages | None
     once: bool
     versioned: bool
+    makes: bool
     media: str
 
 
@@ -85,14 +87,15 @@ def told(
     pages: Pages | None = None,
     once: bool = False,
     versioned: bool = False,
+    makes: bool = False,
     media: str = "application/json",
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
     """Declares a route. `problems`: refusals beside those that any such route has. `once`: it takes an
-    Idempotency-Key. `versioned`: it takes If-Match.
+    Idempotency-Key. `versioned`: it takes If-Match. `makes`: it also makes what is not there, and takes If-None-Match.
     """
     declared = Declared(
         gives=gives, takes=takes, asks=asks, status=status, problems=tuple(problems), pages=pages, once=once,
-        versioned=versioned, media=media,
+        versioned=versioned, makes=makes, media=media,
     )  # fmt: skip
 
     def mark(view: Callable[..., Any]) -> Callable[..., Response]:
@@ -148,11 +151,22 @@ def _given(declared: Declared) -> tuple[dict[str, Any], Part | None]:
         given["query"] = query
     if declared.takes is not None:
         given["body"] = checked(declared.takes, _body())
+    if request.method not in ("GET", "HEAD"):
+        _refuse_conditions(declared)
     if declared.versioned:
-        given["expected_version"] = _expected()
-    elif "If-Match" in request.headers and request.method not in ("GET", "HEAD"):
-        raise Problem("this address does not look at If-Match: leave the header out")
+        given["expected_version"] = NONE_YET if "If-None-Match" in request.headers else _expected()
     return given, part
+
+
+def _refuse_conditions(declared: Declared) -> None:
+    """Raises Problem for a condition that nobody would look at: who sends one counts on it."""
+    for name, looked_at in (("If-Match", declared.versioned), ("If-None-Match", declared.makes)):
+        if name in request.headers and not looked_at:
+            raise Problem(f"this address does not look at {name}: leave the header out")
+    if "If-None-Match" in request.headers and request.headers["If-None-Match"].strip() != "*":
+        raise Problem("If-None-Match must be *: do it only where there is nothing yet")
+    if "If-None-Match" in request.headers and "If-Match" in request.headers:
+        raise Problem("If-Match and If-None-Match exclude each other: send one of them")
 
 
 def _only_once(args: MultiDict[str, str]) -> None:

@@ -24,11 +24,13 @@ Call = Callable[..., Any]
 
 @pytest.fixture
 def call(ctx: Context, app: Flask) -> Call:
-    """As an admin, with a version seen or without one; the status, the body and the ETag."""
+    """As an admin, with a version seen or without one, or only where there is none; the status, the body, the ETag."""
     headers = token(ctx, UserRole.ADMIN)
 
-    def ask(method: str, path: str, body: Any = None, seen: str | None = None) -> tuple[int, Any, str]:
-        more = {"If-Match": seen} if seen else {}
+    def ask(
+        method: str, path: str, body: Any = None, seen: str | None = None, absent: str | None = None
+    ) -> tuple[int, Any, str]:  # fmt: skip
+        more = {name: text for name, text in (("If-Match", seen), ("If-None-Match", absent)) if text}
         answer = app.test_client().open(
             f"/api/v1{path}", method=method, json=body, base_url=SITE, headers={**headers, **more}
         )  # fmt: skip
@@ -93,6 +95,42 @@ def test_power_settings_are_changed_as_they_were_seen_only(ctx: Context, call: C
     assert "the power of n1 is not as you saw it" in told["detail"]
     assert power.describe(ctx, "n1")["settings"]["user"] == "ops"
     assert call("DELETE", "/hosts/n1/power", None, second)[0] == 200
+
+
+def test_the_second_who_sets_the_first_power_settings_is_told(ctx: Context, call: Call) -> None:
+    add(ctx, "n1")
+    assert call("GET", "/hosts/n1/power")[0] == 404
+    status, _, first = call("PUT", "/hosts/n1/power", IPMI, absent="*")
+    assert status == 200
+    status, told, _ = call("PUT", "/hosts/n1/power", {**IPMI, "user": "eve"}, absent="*")
+    assert status == 412
+    assert "the power of n1 is not as you saw it" in told["detail"]
+    assert power.describe(ctx, "n1")["settings"]["user"] == "ops"
+    assert call("DELETE", "/hosts/n1/power", None, first)[0] == 200
+    assert call("PUT", "/hosts/n1/power", {**IPMI, "user": "eve"}, absent="*")[0] == 200
+
+
+def test_the_second_who_makes_a_rack_is_told(ctx: Context, call: Call) -> None:
+    assert call("PUT", "/racks/r1", {"note": "row 3"}, absent="*")[0] == 200
+    status, told, _ = call("PUT", "/racks/r1", {"note": "row 4"}, absent="*")
+    assert status == 412
+    assert "rack r1 changed by" in told["detail"]
+    assert racks.show(ctx, "r1")["note"] == "row 3"
+
+
+def test_a_condition_that_nobody_would_look_at_is_refused(ctx: Context, call: Call) -> None:
+    add(ctx, "n1")
+    for method, path, body, more in (
+        ("PUT", "/hosts/n1/power", IPMI, {"absent": '"0a1b2c3d4e5f6071"'}),
+        ("PUT", "/hosts/n1/power", IPMI, {"absent": "*", "seen": '"0a1b2c3d4e5f6071"'}),
+        ("PATCH", "/hosts/n1", {"tags": ["a"]}, {"absent": "*"}),
+        ("DELETE", "/hosts/n1", None, {"absent": "*"}),
+        ("POST", "/hosts/n1/retire", {}, {"absent": "*"}),
+    ):
+        status, told, _ = call(method, path, body, **more)
+        assert (status, "If-None-Match" in told["detail"]) == (400, True)
+    assert power.describe(ctx, "n1")["driver"] is None
+    assert call("GET", "/hosts/n1", absent='"0a1b2c3d4e5f6071"')[0] == 200
 
 
 def test_a_webhook_is_removed_as_it_was_seen(ctx: Context, call: Call, hook: str) -> None:
@@ -176,6 +214,15 @@ def test_the_second_who_sets_how_a_host_is_switched_is_told(browser: Browser, ct
     assert answer.status_code == 412
     assert "Load it again" in answer.get_data(as_text=True)
     assert browser.post(f"{path}/forget", {"version": seen[1]}).status_code == 303
+    assert power.describe(ctx, host_id)["user"] == "ops"
+
+
+def test_a_power_form_without_its_version_sets_first_settings_only(browser: Browser, ctx: Context) -> None:
+    host_id = add(ctx)
+    path = f"/hosts/{host_id}/power-settings"
+    page(browser, path)
+    assert browser.post(path, IPMI).status_code == 303
+    assert browser.post(path, {**IPMI, "user": "mine"}).status_code == 412
     assert power.describe(ctx, host_id)["user"] == "ops"
 
 

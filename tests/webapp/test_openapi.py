@@ -86,7 +86,8 @@ def test_what_is_edited_takes_a_version_and_what_is_done_a_key(told: dict[str, A
         ("post", "/hosts"), ("post", "/hosts/import"), ("post", "/hosts/{host}/arm"), ("post", "/deploy"),
         ("post", "/verify"), ("post", "/hosts/assign"), ("post", "/webhooks"),
     } <= with_header("Idempotency-Key")  # fmt: skip
-    assert {("get", one) for one in ("/hosts", "/events", "/audit", "/runs", "/images")} <= with_header("cursor")
+    assert {("put", "/hosts/{host}/power"), ("put", "/racks/{rack}")} == with_header("If-None-Match")
+    assert {("get", one) for one in ("/hosts", "/events", "/rules", "/racks")} <= with_header("cursor")
 
 
 def test_every_schema_is_sound_and_every_reference_leads_somewhere(told: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pxeforge.services import hosts, power
 from pxeforge.services.context import Context
 from pxeforge.services.power_settings import DRIVERS
 from pxeforge.services.problems import Problem
+from pxeforge.services.versions import NONE_YET
 
 ACTIONS: Final = {
     "on": "Switch on", "pxe": "Netboot now", "cycle": "Switch off and on", "off": "Switch off",
@@ -72,13 +73,13 @@ def _setting(pages: Blueprint, ctx: Context) -> None:
         about = power.describe(ctx, host["id"])
         typed, problem = {**_as_typed(about["settings"]), "version": about["version"]}, None
         if request.method == "POST":
-            typed = {"version": ""} | {
+            typed = {"version": NONE_YET} | {
                 name: value.strip() for name, value in request.form.items() if name != "password"
             }  # fmt: skip
             try:
                 power.set_power(
                     ctx, host["id"], _given(typed), password=request.form.get("password") or None, who=g.who,
-                    expected_version=typed.get("version") or None,
+                    expected_version=typed["version"],
                 )  # fmt: skip
             except Problem as found:
                 problem = found
