@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,14 @@ _SORTS: Final[dict[str, InstrumentedAttribute[Any]]] = {
 }  # fmt: skip
 SORTS: Final = tuple(_SORTS)
 _MOST_WORDS: Final = 12
+_PART_OF_MAC: Final = re.compile(r"[0-9a-f]{0,2}(:[0-9a-f]{2}){2,5}(:[0-9a-f]?)?")  # three bytes, or nearly
+# Of which letters these are made: a word with another one is not looked for there, which would read all hosts anew.
+_LETTERS: Final[tuple[tuple[InstrumentedAttribute[Any], frozenset[str]], ...]] = (
+    (Host.name, frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")),
+    (Host.address, frozenset("0123456789abcdef:.")),
+    (Host.uuid, frozenset("0123456789abcdef-")),
+    (Host.id, frozenset("0123456789abcdef")),
+)
 _MOST_IDS: Final = 900  # values of one statement: SQLite takes 32,766, older ones 999
 
 
@@ -31,7 +40,9 @@ _MOST_IDS: Final = 900  # values of one statement: SQLite takes 32,766, older on
 class Wanted:
     """Which hosts, in which order. What is empty is not asked for; all that is given must fit."""
 
-    text: str = ""  # words; each must occur in name, state, address, serial, UUID, id, a MAC, a role or a tag
+    # Words; each must occur in name, state, address, serial, UUID, id, a MAC, a role or a tag. Three bytes of a MAC
+    # that some NIC has (52:54:00) are looked for among NICs alone.
+    text: str = ""
     states: tuple[str, ...] = ()  # any of them
     tag: str | None = None
     role: str | None = None  # "" is a host without any
@@ -60,9 +71,9 @@ def page(ctx: Context, wanted: Wanted, *, limit: int = 100, offset: int = 0, fac
     `facts`: with what each host reported about itself.
     """
     limit, offset = min(max(limit, 0), MOST), max(offset, 0)
-    fitting = _fitting(wanted)
-    query = _ordered(wanted, fitting)
     with ctx.database.read() as session:
+        fitting = _fitting(session, wanted)
+        query = _ordered(wanted, fitting)
         counts = _counts(session)
         total = sum(counts.values())
         if fitting:
@@ -83,7 +94,7 @@ def counts(ctx: Context) -> dict[str, int]:
 def matching(ctx: Context, wanted: Wanted) -> list[str]:
     """The ids of all hosts that fit, in order: what "select all" on the page means."""
     with ctx.database.read() as session:
-        return list(session.scalars(_ordered(wanted, _fitting(wanted))))
+        return list(session.scalars(_ordered(wanted, _fitting(session, wanted))))
 
 
 def names(ctx: Context) -> dict[str, str]:
@@ -152,7 +163,7 @@ def _views(session: Session, ids: Sequence[str], *, facts: bool = False) -> list
     return [found[one] for one in ids if one in found]
 
 
-def _fitting(wanted: Wanted) -> list[ColumnElement[bool]]:
+def _fitting(session: Session, wanted: Wanted) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.states:
         found.append(Host.state.in_([_state(text) for text in wanted.states]))
@@ -177,18 +188,20 @@ def _fitting(wanted: Wanted) -> list[ColumnElement[bool]]:
     words = wanted.text.split()
     if len(words) > _MOST_WORDS:
         raise Problem(f"search for {_MOST_WORDS} words at most")
-    found.extend(_has(word) for word in words)
+    found.extend(_has(session, word) for word in words)
     return found
 
 
-def _has(word: str) -> ColumnElement[bool]:
+def _has(session: Session, word: str) -> ColumnElement[bool]:
     """The word occurs in what the list shows of the host; MACs may be written with dashes."""
     word = word.lower()
     in_nics = select(Nic.host_id).where(Nic.mac.contains(word.replace("-", ":"), autoescape=True))
+    if _PART_OF_MAC.fullmatch(word) and session.scalars(in_nics.limit(1)).first() is not None:
+        return Host.id.in_(in_nics)
     in_roles = select(Assignment.host_id).where(Assignment.role.contains(word, autoescape=True))
-    written_small = (Host.name, Host.state, Host.address, Host.uuid, Host.id)
     return or_(
-        *(column.contains(word, autoescape=True) for column in written_small),
+        Host.state.in_([state.value for state in HostState if word in state.value]),
+        *(column.contains(word, autoescape=True) for column, letters in _LETTERS if letters.issuperset(word)),
         *(func.lower(column).contains(word, autoescape=True) for column in (Host.serial, cast(Host.tags, Text))),
         Host.id.in_(in_nics),
         Host.id.in_(in_roles),
@@ -209,10 +222,10 @@ def rows_after(
 
     Unlike a number of hosts to leave out, this stays right while hosts come and go.
     """
-    fitting = _fitting(wanted)
-    if after is not None:
-        fitting.append(_behind(wanted, *after))
     with ctx.database.read() as session:
+        fitting = _fitting(session, wanted)
+        if after is not None:
+            fitting.append(_behind(wanted, *after))
         return _views(session, list(session.scalars(_ordered(wanted, fitting).limit(limit))))
 
 

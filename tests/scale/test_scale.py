@@ -76,6 +76,16 @@ def test_hosts_are_sorted_by_an_index(ctx: Context, key: str) -> None:
     assert [step for step in noted.plans(ctx) if "SCAN" in step and "USING" not in step] == []
 
 
+def test_a_part_of_a_mac_is_looked_for_without_reading_all_hosts(ctx: Context) -> None:
+    with asked() as noted:
+        found = host_list.page(ctx, host_list.Wanted(text="52:54:01:00:00"), limit=50)
+    assert 50 <= found.found < HOSTS
+    assert len(found.hosts) == 50
+    steps = noted.plans(ctx)
+    assert [step for step in steps if "SCAN hosts" in step and "COVERING INDEX" not in step] == []
+    assert [step for step in steps if "SEARCH hosts" in step] != []
+
+
 def test_what_the_server_does_every_five_seconds_goes_by_indexes(ctx: Context) -> None:
     with asked() as noted:
         Housekeeping(ctx).tick()
