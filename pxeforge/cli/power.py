@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,9 @@ from pxeforge.cli.options import json_option
 from pxeforge.cli.output import say, show_json, show_table
 from pxeforge.cli.transport import Refusal, at
 
-_AT_A_TIME: Final = 8  # as many as the server works on: so an answer comes in time, and progress is seen
+_AT_A_TIME: Final = 8  # as many as the server asks: so an answer comes in time
+_IN_AN_ORDER: Final = 200  # as many as the server takes
+_LOOK_EVERY_S: Final = 0.3
 _DRIVERS: Final = ("redfish", "ipmi", "wake-on-lan", "command")
 _COLUMNS: Final = {"HOST": "host", "POWER": "state", "DRIVER": "driver", "ADDRESS": "address", "NOTE": "note"}
 
@@ -33,7 +36,7 @@ _force = click.option("--force", is_flag=True, help="Also where it breaks off an
 def status(session: Any, hosts: tuple[str, ...], as_json: bool) -> None:
     """Ask whether hosts are on; what cannot be known is said to be unknown."""
     rows: list[Any] = []
-    for some in _parts(hosts):
+    for some in _parts(hosts, _AT_A_TIME):
         if any("," in name for name in some):
             raise Refusal("a host's name has no comma: put blanks between several hosts")
         rows += session.api.call("GET", "/power", query={"hosts": ",".join(some)})
@@ -89,15 +92,31 @@ def switch(
 ) -> None:  # fmt: skip
     """What was done is told as it is done, unless `silent`; errors on stderr, and exit code 1."""
     rows: list[Any] = []
-    for some in _parts(hosts):
-        done = session.api.call("POST", "/power", {**order, "hosts": list(some)})
-        rows += done
-        for row in () if as_json or silent else done:
-            if row["ok"]:
+    for some in _parts(hosts, _IN_AN_ORDER):
+        for row in _carried_out(session, {**order, "hosts": list(some)}):
+            rows.append(row)
+            if row["message"] and not (as_json or silent):
                 say(_told(row))
     if as_json:
         show_json(rows)
     _end(rows)
+
+
+def _carried_out(session: Any, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each host as it is done: the server goes on by itself, also without somebody who waits."""
+    found, told = session.api.call("POST", "/power", order), set[int]()
+    while True:
+        for number, row in enumerate(found["hosts"]):
+            if number not in told and row["progress"] not in ("waiting", "underway"):
+                told.add(number)
+                yield row
+        if len(told) == len(found["hosts"]):
+            return
+        time.sleep(_LOOK_EVERY_S)
+        try:
+            found = session.api.call("GET", at("/power/orders/{}", found["id"]))
+        except Refusal as problem:
+            raise Refusal(f"{problem} (what became of the order stands in the timelines of the hosts)") from None
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -105,10 +124,10 @@ def _told(row: dict[str, Any]) -> str:
     return str(row["message"]) + (f" ({row['note']})" if row["note"] else "")
 
 
-def _parts(hosts: Sequence[str]) -> Iterator[Sequence[str]]:
+def _parts(hosts: Sequence[str], most: int) -> Iterator[Sequence[str]]:
     different = list(dict.fromkeys(hosts))
-    for start in range(0, len(different), _AT_A_TIME):
-        yield different[start : start + _AT_A_TIME]
+    for start in range(0, len(different), most):
+        yield different[start : start + most]
 
 
 def _end(rows: Sequence[dict[str, Any]]) -> None:

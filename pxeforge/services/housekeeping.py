@@ -13,6 +13,7 @@ from pxeforge.services import (
     events,
     expiry,
     images,
+    power_orders,
     rules,
     run_timer,
 )
@@ -49,6 +50,7 @@ class Housekeeping:
         self._run_timer.tick()
         diagnosis_watch.look(self._ctx)
         rules.apply_marked(self._ctx)
+        power_orders.give_up(self._ctx)
 
     def tidy(self) -> None:
         """Now and then: keeps what strangers can write within bounds."""
@@ -56,3 +58,4 @@ class Housekeeping:
         discovery.prune(self._ctx)
         run_timer.tidy(self._ctx)
         check_results.tidy(self._ctx)
+        power_orders.tidy(self._ctx)

@@ -115,53 +115,61 @@ def act(ctx: Context, text: str, action: str, *, who: str, force: bool = False, 
     Problem.
     """
     with visit():
-        return _act(ctx, text, action, who=who, force=force, soft=soft)
+        return act_in_turn(ctx, text, action, who=who, force=force, soft=soft)
 
 
-def _act(ctx: Context, text: str, action: str, *, who: str, force: bool, soft: bool) -> dict[str, Any]:
-    wanted = _action(action, soft)
+Keep = Callable[[Session, dict[str, Any]], None]
+
+
+def _keep_nothing(_session: Session, _told: dict[str, Any]) -> None:
+    pass
+
+
+def act_in_turn(
+    ctx: Context, text: str, action: str, *, who: str, force: bool, soft: bool, keep: Keep = _keep_nothing
+) -> dict[str, Any]:
+    """The same for who waits apart from the pages. `keep` is told in the transactions of its events what became of it:
+    {"progress": "underway"}, then "done" with state, message and note, or "failed" with error.
+    """
+    wanted = checked_action(action, soft)
     deadline = Deadline(TIME_S)
     with ctx.database.read() as session:
         host = hosts.find(session, text)
         host_id, label = host.id, host.label
     with turn(ctx, host_id, label, deadline):
-        target, hint = _asked(ctx, host_id, wanted, who=who, force=force, soft=soft)
+        target, hint = _asked(ctx, host_id, wanted, who=who, force=force, soft=soft, keep=keep)
         _forget_recent(ctx, host_id)
         try:
             with _opened(ctx, target, deadline) as driver:
                 always = target.settings.get("netboot") == "always"
                 done = carry_out(driver, wanted, deadline, soft=soft, always_netboots=always)
         except Problem as problem:
-            _tell(ctx, host_id, "power_failed", f"power {wanted.value} failed: {problem}")
+            with ctx.database.write() as session:
+                _tell(session, ctx, host_id, "power_failed", f"power {wanted.value} failed: {problem}")
+                keep(session, {"progress": "failed", "error": str(problem)})
             raise
         finally:
             _forget_recent(ctx, host_id)
         note = "; ".join(part for part in (done.note, hint) if part) or None
-        _tell(ctx, host_id, "power_done", f"{label} {_said(done)}", {"state": done.state.value})
-    return {
-        "host": label, "id": host_id, "action": wanted.value, "ok": True, "state": done.state.value,
-        "message": f"{label} {done.message}", "note": note,
-    }  # fmt: skip
+        told = {"state": done.state.value, "message": f"{label} {done.message}", "note": note}
+        with ctx.database.write() as session:
+            _tell(session, ctx, host_id, "power_done", f"{label} {_said(done)}", {"state": done.state.value})
+            keep(session, {"progress": "done", **told})
+    return {"host": label, "id": host_id, "action": wanted.value, "ok": True, **told}
 
 
-def act_many(
-    ctx: Context, texts: Sequence[str], action: str, *, who: str, force: bool = False, soft: bool = False
-) -> list[dict[str, Any]]:
-    """The same on many hosts, a few at a time, in their order; one that fails says so: `ok` false, and `error`."""
-    _action(action, soft)
-
-    def one(text: str) -> dict[str, Any]:
-        try:
-            return {**_act(ctx, text, action, who=who, force=force, soft=soft), "error": None}
-        except Problem as problem:
-            told = {"id": None, "action": action, "ok": False, "state": "unknown", "message": None, "note": None}
-            return {"host": text, **told, "error": str(problem)}
-
-    with visit():
-        return _for_each(texts, one)
+def check_may(session: Session, text: str, action: PowerAction, *, force: bool) -> tuple[str, str]:
+    """Id and name of a host that can be switched just now, as far as is known here. Raises NotFound, Conflict."""
+    host = hosts.find(session, text)
+    _check_set(host)
+    refusal = _refusal(host) if action.interrupts else None
+    if refusal and not force:
+        raise Conflict(refusal)
+    return host.id, host.label
 
 
-def _action(text: str, soft: bool) -> PowerAction:
+def checked_action(text: str, soft: bool) -> PowerAction:
+    """Raises Problem."""
     try:
         action = PowerAction(text)
     except ValueError:
@@ -172,8 +180,8 @@ def _action(text: str, soft: bool) -> PowerAction:
 
 
 def _asked(
-    ctx: Context, host_id: str, action: PowerAction, *, who: str, force: bool, soft: bool
-) -> tuple[Target, str | None]:
+    ctx: Context, host_id: str, action: PowerAction, *, who: str, force: bool, soft: bool, keep: Keep
+) -> tuple[Target, str | None]:  # fmt: skip
     """Looks whether it may be done, and writes down that it is; in one transaction. Raises Problem."""
     with ctx.database.write() as session:
         host = _host(session, host_id)
@@ -188,6 +196,7 @@ def _asked(
             message=f"power {action.value}{how} asked by {who} ({target.driver})",
             data={"action": action.value, "soft": soft, "force": force, "state": host.state},
         )  # fmt: skip
+        keep(session, {"progress": "underway"})
         netboots = action is PowerAction.PXE and host.state not in (HostState.ARMED.value, HostState.BOOTING.value)
         hint = "it is not armed: the network will tell it to boot its disk (`pxeforge host arm`)" if netboots else None
         return target, hint
@@ -204,9 +213,10 @@ def _said(done: Outcome) -> str:
     return done.message + (f" ({done.note})" if done.note else "")
 
 
-def _tell(ctx: Context, host_id: str, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
-    with ctx.database.write() as session:
-        record(session, ctx, host_id=host_id, source="server", kind=kind, message=message, data=data)
+def _tell(
+    session: Session, ctx: Context, host_id: str, kind: str, message: str, data: dict[str, Any] | None = None
+) -> None:  # fmt: skip
+    record(session, ctx, host_id=host_id, source="server", kind=kind, message=message, data=data)
 
 
 def _forget_recent(ctx: Context, host_id: str) -> None:
@@ -214,10 +224,16 @@ def _forget_recent(ctx: Context, host_id: str) -> None:
         _recent.pop((str(ctx.data_dir), host_id), None)
 
 
-def _for_each(texts: Sequence[str], work: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+def different(texts: Sequence[str]) -> list[str]:
+    """Each once; raises Problem."""
     wanted = list(dict.fromkeys(texts))
     if not wanted or len(wanted) > MOST_HOSTS:
         raise Problem(f"name 1 to {MOST_HOSTS} hosts at once")
+    return wanted
+
+
+def _for_each(texts: Sequence[str], work: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+    wanted = different(texts)
     with ThreadPoolExecutor(min(AT_A_TIME, len(wanted)), thread_name_prefix="power") as pool:
         # Each with a copy of who is acting: the audit log wants to know.
         started = [pool.submit(contextvars.copy_context().run, work, text) for text in wanted]
@@ -294,6 +310,11 @@ def _version(session: Session, host: Host) -> str:
     return version_of_power(host, power_record.stored(host), session.get(Secret, power_record.secret_name(host.id)))
 
 
+def _versions(session: Session, host: Host) -> tuple[str, ...]:
+    present = _version(session, host)
+    return (present,) if power_record.stored(host) else (present, NONE_YET)
+
+
 def _can(ctx: Context, settings: Mapping[str, Any]) -> list[str]:
     """What the driver can do as far as that is known without asking; a Redfish BMC may offer less."""
     driver = settings.get("driver")
@@ -310,11 +331,6 @@ def _can(ctx: Context, settings: Mapping[str, Any]) -> list[str]:
     if PowerAbility.ON in able and settings.get("netboot") == "always":
         able.add(PowerAbility.PXE)
     return sorted(able)
-def _versions(session: Session, host: Host) -> tuple[str, ...]:
-    present = _version(session, host)
-    return (present,) if power_record.stored(host) else (present, NONE_YET)
-
-
 
 
 def _command_can(ctx: Context, settings: Mapping[str, Any]) -> set[PowerAbility]:

@@ -1,6 +1,7 @@
 """One power action at a time on a host, whichever process does it; and few at a time in each process.
 
-BMCs are slow, and the pages have few threads: at most VISITS of them wait for BMCs.
+BMCs are slow, and the pages have few threads: at most VISITS of them wait for BMCs. What is ordered for many hosts is
+done beside them, IN_ORDERS hosts at a time, so that a single host can be switched meanwhile.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from pxeforge.services.power_driver import Deadline, PowerFault
 from pxeforge.services.problems import Conflict, TooMany
 
 AT_A_TIME: Final = 8  # BMCs that are spoken with
-VISITS: Final = 4  # requests that wait for it, each with one host or many
+IN_ORDERS: Final = 6  # of these, for hosts of orders
+VISITS: Final = 4  # requests that wait for BMCs, each with one host or many
 _slots = threading.BoundedSemaphore(AT_A_TIME)
+_in_orders = threading.BoundedSemaphore(IN_ORDERS)
 _visits = threading.BoundedSemaphore(VISITS)
 _VISIT_WAIT_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.1
+_ORDERS: Final = 1 << 60  # where the places of orders begin, behind those of hosts
 
 
 @contextmanager
@@ -35,6 +39,13 @@ def visit() -> Iterator[None]:
         yield
     finally:
         _visits.release()
+
+
+@contextmanager
+def turn_in_order() -> Iterator[None]:
+    """For one host of an order, which waits as long as it takes."""
+    with _in_orders:
+        yield
 
 
 @contextmanager
@@ -58,10 +69,26 @@ def _slot(deadline: Deadline) -> Iterator[None]:
         _slots.release()
 
 
+def claim_order(ctx: Context, order_id: str) -> int | None:
+    """A descriptor that is open as long as somebody works on the order: the kernel closes it with its owner.
+
+    None: somebody works on it.
+    """
+    descriptor = _lock_file(ctx)
+    if _locked(descriptor, _ORDERS + int(order_id, 16)):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _lock_file(ctx: Context) -> int:
+    return os.open(ctx.data_dir / "power.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 @contextmanager
 def _host_lock(ctx: Context, host_id: str, label: str, wait_s: float) -> Iterator[None]:
     """A lock on one byte of a file, at the place that the host's id names: the kernel drops it with its owner."""
-    descriptor = os.open(ctx.data_dir / "power.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _lock_file(ctx)
     end = time.monotonic() + wait_s
     try:
         while not _locked(descriptor, int(host_id, 16)):

@@ -385,6 +385,39 @@ class DiscoveryToken(Base):
     used_at: Mapped[float | None] = mapped_column(Float)
 
 
+class PowerOrder(Base):
+    """A power action on many hosts that somebody asked for (services/power_orders.py); kept for a day."""
+
+    __tablename__ = "power_orders"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    action: Mapped[str] = mapped_column(String(16))
+    soft: Mapped[bool] = mapped_column(Boolean)
+    force: Mapped[bool] = mapped_column(Boolean)
+    who: Mapped[str] = mapped_column(String(63))
+    created_at: Mapped[float] = mapped_column(Float, index=True)
+    ended_at: Mapped[float | None] = mapped_column(Float, index=True)
+    hosts: Mapped[list[PowerOrderHost]] = relationship(
+        cascade="all, delete-orphan", lazy="selectin", order_by="PowerOrderHost.position"
+    )
+
+
+class PowerOrderHost(Base):
+    """What became of a power order on one host. The host may be forgotten meanwhile, or nobody's."""
+
+    __tablename__ = "power_order_hosts"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    order_id: Mapped[str] = mapped_column(ForeignKey("power_orders.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int] = mapped_column(Integer)
+    host_id: Mapped[str | None] = mapped_column(String(12))
+    host: Mapped[str] = mapped_column(Text)  # its name, else a MAC; of one that nobody knows, as it was asked for
+    progress: Mapped[str] = mapped_column(String(16))  # waiting | underway | done | failed | broken-off
+    state: Mapped[str] = mapped_column(String(16))  # on | off | unknown: what the BMC said last
+    message: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+
+
 class IdempotencyKey(Base):
     """An action of the API that was done, by the key that its client gave it; kept for a day."""
 

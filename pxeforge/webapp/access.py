@@ -31,7 +31,8 @@ _NEEDS: Final[dict[Need, str]] = {
     "pages.first_password api.change_own_password api.create_token api.revoke_token",
     Need.VIEWER: "pages.home pages.racks pages.rule_list pages.rule_page "
     "pages.host_list pages.host_export pages.host_page pages.role_table pages.plan pages.run_list "
-    "pages.power_status pages.settings pages.health pages.run_page pages.blueprint_list pages.blueprint_page "
+    "pages.power_status pages.power_order pages.settings pages.health pages.run_page "
+    "pages.blueprint_list pages.blueprint_page "
     "pages.profile_list pages.profile_page pages.image_list pages.image_page pages.event_list "
     "pages.user_list pages.audit_log pages.host_preview pages.host_log pages.profile_preview pages.diff "
     "pages.lint_page "
@@ -41,7 +42,7 @@ _NEEDS: Final[dict[Need, str]] = {
     "api.list_profiles api.show_profile api.render_profile api.show_image api.list_images api.mirror_status "
     "api.list_roles api.list_blueprints api.show_blueprint api.check_blueprint "
     "api.make_plan api.list_runs api.show_run api.list_secrets api.list_users "
-    "api.show_power api.list_power api.list_rules api.show_rule api.test_rules api.list_racks "
+    "api.show_power api.list_power api.show_power_order api.list_rules api.show_rule api.test_rules api.list_racks "
     "api.show_rack api.list_conflicts "
     "api.why_run api.show_health api.show_drift api.show_deployed "
     "api.list_tokens api.audit_log api.who_am_i api.show_user api.follow_events api.openapi metrics",

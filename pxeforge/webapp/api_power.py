@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from flask import Blueprint, g
 
 from pxeforge.domain.power import PowerAbility, PowerAction, PowerState
-from pxeforge.services import power
+from pxeforge.services import power, power_orders
 from pxeforge.services.context import Context
 from pxeforge.webapp.shapes import Says
 from pxeforge.webapp.told import told
 
+Seconds = Annotated[float, Says(text="unix seconds, UTC")]
 Sentence = Annotated[str, Says(text="one sentence for a person")]
 
 
@@ -42,16 +43,29 @@ class PowerDone(TypedDict):
 
 
 class PowerOfMany(TypedDict):
-    """The same for one of many: where `ok` is false `error` says why, and the others are not concerned."""
+    """What became of an order on one host: `error` says why it was not done, and the others are not concerned."""
 
     host: str
     id: str | None
-    action: PowerAction
-    ok: bool
+    progress: Literal["waiting", "underway", "done", "failed", "broken-off"]
     state: PowerState
-    message: str | None
+    message: Annotated[str | None, Says(text="what was done")]
     note: str | None
     error: str | None
+    ended_at: Seconds | None
+
+
+class OrderOfPower(TypedDict):
+    """A power action on many hosts, which goes on until `ended_at` is told."""
+
+    id: str
+    action: PowerAction
+    soft: bool
+    force: bool
+    who: str
+    created_at: Seconds
+    ended_at: Seconds | None
+    hosts: list[PowerOfMany]
 
 
 class PowerReached(TypedDict):
@@ -130,10 +144,16 @@ def _switching(api: Blueprint, ctx: Context) -> None:
         return power.act(ctx, host, body.pop("action"), who=g.who, **body)
 
     @api.post("/power")
-    @told(takes=PowerOrders, gives=list[PowerOfMany], problems=(429,), once=True)
+    @told(takes=PowerOrders, gives=OrderOfPower, status=202, problems=(429,), once=True)
     def switch_many(body: dict[str, Any]) -> Any:
-        """The same for many hosts, eight at a time."""
-        return power.act_many(ctx, body.pop("hosts"), body.pop("action"), who=g.who, **body)
+        """The same for many hosts, six at a time, without waiting: ask for the order to hear what became of it."""
+        return power_orders.order(ctx, body.pop("hosts"), body.pop("action"), who=g.who, **body)
+
+    @api.get("/power/orders/<order>")
+    @told(gives=OrderOfPower, problems=(404,))
+    def show_power_order(order: str) -> Any:
+        """What became of a power action on many hosts, within a day."""
+        return power_orders.show(ctx, order)
 
 
 def _setting(api: Blueprint, ctx: Context) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from pxeforge.app.settings import Settings
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services import accounts, hosts, installer_log, power, profiles, racks, rules
 from pxeforge.services.context import Context
+from pxeforge.store.tables import PowerOrder, PowerOrderHost
 from tests.conftest import ACCOUNT, write_image
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -44,6 +45,7 @@ SERVER, ADDRESS, MAC = "10.99.0.1", "10.99.0.50", "52:54:00:99:00:01"
 SITE: Final = "https://127.0.0.1:8443"
 PASSWORD: Final = "four words of mine"
 FLEET: Final = 40
+POWER_ORDER: Final = "0123456789ab"
 GALERA: Final = """
 name: galera
 summary: a role that stands beside no other database
@@ -500,6 +502,32 @@ def test_a_rule_is_tried_and_then_kept(new_page: NewPage, ctx: Context) -> None:
 # ------------------------------------------------------------------------------------------------ a server that is away
 
 
+def test_the_power_of_many_hosts_is_watched_while_it_is_switched(site: Site, new_page: NewPage, ctx: Context) -> None:
+    switch, go = site.folder / "switch", site.folder / "go"
+    switch.write_text(
+        f"#!/bin/sh\ncase $1 in status) cat {site.folder}/power-$2;;\n"
+        f"*) while ! [ -e {go} ]; do sleep .1; done; echo $1 >{site.folder}/power-$2;; esac\n"
+    )
+    switch.chmod(0o755)
+    argv = "\n".join(f"{what} = {[str(switch), what, '{host}']!r}" for what in ("on", "off", "status"))
+    (site.folder / "etc" / "power.toml").write_text(f"[commands.switch]\n{argv}\n")
+    for name in ("bulk-30", "bulk-31"):
+        (site.folder / f"power-{name}").write_text("off")
+        told = {"driver": "command", "command": "switch"}
+        power.set_power(replace(ctx, operator_dir=site.folder / "etc"), name, told, password=None, who="test")
+    page = new_page("bob")
+    asked_for(page, do="power", power="on", path="/hosts?q=bulk-3")
+    page.get_by_role("button", name="Switch on: 2 hosts").click()
+    page.wait_for_url("**/power-orders/*")
+    over = page.get_by_role("status").filter(has_text="are over")
+    expect(over).to_contain_text("0 of 2 are over: this goes on by itself")
+    expect(page.locator("td .badge", has_text="underway")).to_have_count(2, timeout=30_000)
+    go.touch()
+    expect(over).to_have_text("2 of 2 are over.", timeout=60_000)
+    expect(page.get_by_text("bulk-31 was switched on")).to_be_visible()
+    assert page.locator("#live").get_attribute("hx-trigger") is None
+
+
 def test_a_page_that_stays_open_recovers_when_the_server_is_back(site: Site, new_page: NewPage, ctx: Context) -> None:
     page = new_page("bob")
     page.goto(f"{SITE}/hosts?q=bulk-06")
@@ -545,6 +573,19 @@ def furnish(ctx: Context) -> None:
     for name in ("bulk-11", "bulk-12"):
         settings = {"driver": "ipmi", "address": f"10.99.9.{name[-2:]}", "user": "ops"}
         power.set_power(ctx, name, settings, password="s3cret-BMC", who="test")
+    with ctx.database.write() as session:
+        now, rows = ctx.clock(), list[PowerOrderHost]()
+        for number, progress in enumerate(("done", "failed", "broken-off")):
+            why = None if progress == "done" else "the BMC 10.99.9.11 cannot be reached: is its network service on?"
+            rows.append(PowerOrderHost(
+                id=f"{number:012}", position=number, host=f"bulk-{number + 10}", progress=progress, state="unknown",
+                host_id=hosts.find(session, f"bulk-{number + 10}").id, error=why, ended_at=now - 9,
+                message=None if why else "bulk-10 was switched on",
+            ))  # fmt: skip
+        session.merge(PowerOrder(
+            id=POWER_ORDER, action="on", soft=False, force=False, who="ann", created_at=now - 60, ended_at=now - 9,
+            hosts=rows,
+        ))  # fmt: skip
     log = installer_log.log_path(ctx, hosts.show(ctx, "bulk-00")["id"])
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(f"{ctx.clock() - 300 + 14 * at:.3f} {line}\n" for at, line in enumerate(LOG)))
@@ -562,7 +603,7 @@ def addresses(ctx: Context) -> dict[str, str]:
         "diff": f"/diff?left=host={host_id},profile=debian-13&right=host={two},profile=debian-13",
         "how-installed": f"/hosts/{host_id}/settings", "import": "/hosts/import", "rule": "/rules/bulk",
         "rack": "/racks?rack=r1", "lint": "/lint", "merge": f"/hosts/{host_id}/identity/merge?other={two}",
-        "nic": f"/hosts/{host_id}/identity/nic-add",
+        "nic": f"/hosts/{host_id}/identity/nic-add", "power order": f"/power-orders/{POWER_ORDER}",
     }  # fmt: skip
     ends = {end: f"/hosts/{host_id}/end/{end}" for end in ("retire", "wipe", "forget")}
     return {**found, **ends, "switch": f"/hosts/{host_id}/power/cycle"}

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.domain.user_role import UserRole
 from pxeforge.services import arming, audit, hosts, power, power_record, power_turns
-from pxeforge.services.acting import Actor, acts
 from pxeforge.services.context import Context
 from pxeforge.services.events import timeline
 from pxeforge.services.power_driver import Deadline, PowerFault
@@ -82,23 +80,6 @@ def test_an_armed_host_is_booted_without_a_warning(ctx: Context, bmc: FakeBmc, p
     assert bmc.seen("POST")[-1] == {"ResetType": "ForceRestart"}
 
 
-def test_the_audit_log_tells_from_where_each_of_many_was_switched(ctx: Context, bmc: FakeBmc) -> None:
-    for number in range(2, 12):
-        add_host(ctx, bmc, f"n{number}", f"52:54:00:00:00:{number:02x}")
-    names = [f"n{number}" for number in range(1, 12)]
-    acts(Actor(who="eve", role=UserRole.OPERATOR, via="session", address="192.0.2.9"))
-    try:
-        done = power.act_many(ctx, [*names, "ghost", "n1"], "off", who="eve")
-    finally:
-        acts(None)
-    assert [row["host"] for row in done] == [*names, "ghost"]
-    assert [row["ok"] for row in done] == [True] * 11 + [False]
-    assert "no host is known as 'ghost'" in done[-1]["error"]
-    asked = audit.entries(ctx, audit.Filter(kind="power_asked"))
-    assert len(asked) == 11
-    assert {(row["via"], row["address"]) for row in asked} == {("session", "192.0.2.9")}
-
-
 def test_eight_bmcs_are_spoken_with_at_a_time_and_never_more(ctx: Context, bmc: FakeBmc) -> None:
     names = [f"m{number}" for number in range(2 * power_turns.AT_A_TIME)]
     for number, name in enumerate(names):
@@ -115,8 +96,8 @@ def test_eight_bmcs_are_spoken_with_at_a_time_and_never_more(ctx: Context, bmc: 
         with lock:
             now.discard(asked.headers["x-auth-token"])
 
-    bmc.answers["POST", RESET] = counted  # type: ignore[assignment]
-    assert all(row["ok"] for row in power.act_many(ctx, names, "cycle", who="eve"))
+    bmc.answers["GET", SYSTEM] = counted  # type: ignore[assignment]
+    assert all(row["state"] == "on" for row in power.statuses(ctx, names))
     assert max(most) == power_turns.AT_A_TIME
 
 
@@ -169,7 +150,6 @@ def test_those_who_wait_for_bmcs_leave_room_for_others(ctx: Context, monkeypatch
             lambda: power.status(ctx, "n1"),
             lambda: power.statuses(ctx, ["n1"]),
             lambda: power.act(ctx, "n1", "on", who="eve"),
-            lambda: power.act_many(ctx, ["n1"], "on", who="eve"),
         ):
             with pytest.raises(TooMany, match="try again in a moment"):
                 work()
@@ -219,7 +199,7 @@ def test_a_failure_is_in_the_timeline_and_what_is_wrong_asked_is_not(ctx: Contex
     with pytest.raises(NotFound, match="n2 has no power settings"):
         power.act(ctx, "n2", "on", who="eve")
     with pytest.raises(Problem, match="name 1 to 200 hosts"):
-        power.act_many(ctx, [], "on", who="eve")
+        power.statuses(ctx, [])
 
 
 def test_a_bmc_that_moved_where_none_may_be_is_not_asked(ctx: Context, bmc: FakeBmc) -> None:

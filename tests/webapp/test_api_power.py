@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -92,11 +93,34 @@ def test_refusals_are_problems_that_say_what_to_do(ctx: Context, call: Call, hos
     assert (refused.status_code, refused.mimetype) == (409, "application/problem+json")
     assert "n1 is installing" in refused.get_json()["detail"]
     assert call(UserRole.OPERATOR, "POST", "/hosts/n1/power", {"action": "off", "force": True}).status_code == 200
-    [one] = call(UserRole.OPERATOR, "POST", "/power", {"action": "cycle", "hosts": ["n1"]}).get_json()
-    assert (one["ok"], "n1 is installing" in one["error"]) == (False, True)
+    [one] = call(UserRole.OPERATOR, "POST", "/power", {"action": "cycle", "hosts": ["n1"]}).get_json()["hosts"]
+    assert (one["progress"], "n1 is installing" in one["error"]) == ("failed", True)
     for body in ({}, {"action": "explode"}, {"action": "on", "soft": True}, {"action": "on", "when": "now"}):
         assert call(UserRole.OPERATOR, "POST", "/hosts/n1/power", body).status_code == 400
     (ctx.data_dir / "switch").unlink()
     broken = call(UserRole.OPERATOR, "POST", "/hosts/n1/power", {"action": "on"})
     assert broken.status_code == 409
     assert "cannot be started" in broken.get_json()["detail"]
+
+
+def test_an_order_for_many_is_answered_at_once_and_asked_for_later(ctx: Context, call: Call, host: str) -> None:
+    (ctx.data_dir / "switch").write_text(
+        f"#!/bin/sh\ncase $1 in status) cat {ctx.data_dir}/state;; *) while ! [ -e {ctx.data_dir}/go ]; do sleep .05; "
+        f"done; echo $1 >{ctx.data_dir}/state;; esac\n"
+    )
+    answer = call(UserRole.OPERATOR, "POST", "/power", {"action": "on", "hosts": ["n1", "ghost"]})
+    assert answer.status_code == 202
+    order = answer.get_json()
+    assert [row["progress"] for row in order["hosts"]] == ["waiting", "failed"]
+    (ctx.data_dir / "go").write_text("")
+    end = time.monotonic() + 30
+    while order["ended_at"] is None and time.monotonic() < end:
+        order = call(UserRole.VIEWER, "GET", f"/power/orders/{order['id']}").get_json()
+        time.sleep(0.05)
+    assert [(row["progress"], row["message"]) for row in order["hosts"]] == [
+        ("done", "n1 was switched on"), ("failed", None)
+    ]  # fmt: skip
+    assert (order["who"], order["action"]) == ("root", "on")
+    assert call(UserRole.VIEWER, "GET", "/power/orders/0123456789ab").status_code == 404
+    for body in ({"action": "on", "hosts": []}, {"action": "explode", "hosts": ["n1"]}, {"action": "on"}):
+        assert call(UserRole.OPERATOR, "POST", "/power", body).status_code == 400

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from pxeforge.services import hosts, power
 from pxeforge.services.context import Context
@@ -45,6 +47,23 @@ def state(ctx: Context, number: int) -> str:
     return (ctx.data_dir / "states" / str(number)).read_text().strip()
 
 
+def over(browser: Browser, answer: TestResponse) -> str:
+    """The page of the order that the answer leads to, once it has ended; until then it refreshes itself."""
+    path, end = answer.headers["Location"], time.monotonic() + 30
+    assert path.startswith("/power-orders/")
+    while time.monotonic() < end:
+        text = page(browser, path)
+        if 'hx-trigger="every 2s"' not in text:
+            return text
+        time.sleep(0.05)
+    raise AssertionError(text)
+
+
+def switch(browser: Browser, **form: Any) -> str:
+    browser.get("/hosts")
+    return over(browser, browser.post("/hosts/do", {"do": "power", "confirm": "yes", **form}))
+
+
 def do(browser: Browser, status: int = 303, **form: Any) -> str:
     browser.get("/hosts")
     answer = browser.post("/hosts/do", form)
@@ -66,9 +85,11 @@ def test_nothing_is_switched_before_a_page_has_named_the_hosts(browser: Browser,
     assert state(ctx, 0) == "off"
     chosen = re.findall(r'name="host" value="(\w+)"', asked)
     assert chosen == rack[:2]
-    do(browser, do="power", power="on", host=chosen, confirm="yes")
+    text = switch(browser, power="on", host=chosen)
     assert [state(ctx, number) for number in range(3)] == ["on", "on", "off"]
-    assert "2 hosts switched on" in page(browser, "/hosts")
+    assert "2 of 2 are over" in text
+    assert text.count('<span class="badge s-done">done</span>') == 2
+    assert "n1 was switched on" in text
 
 
 def test_a_host_that_installs_is_left_alone_unless_it_is_said_so(
@@ -81,12 +102,11 @@ def test_a_host_that_installs_is_left_alone_unless_it_is_said_so(
     asked = do(browser, 200, do="power", power="off", host=rack[:2])
     assert "n0 is installing" in asked
     assert 'name="force"' in asked
-    do(browser, do="power", power="off", host=rack[:2], confirm="yes")
+    told = switch(browser, power="off", host=rack[:2])
     assert [state(ctx, number) for number in range(2)] == ["on", "off"]
-    told = page(browser, "/hosts")
-    assert "1 host switched off" in told
+    assert "n1 was switched off" in told
     assert "n0 is installing" in told
-    do(browser, do="power", power="off", host=rack[:1], confirm="yes", force="yes")
+    switch(browser, power="off", host=rack[:1], force="yes")
     assert state(ctx, 0) == "off"
 
 
@@ -140,12 +160,13 @@ def test_hosts_are_armed_and_netbooted_in_one_go(browser: Browser, ctx: Context,
     asked = do(browser, 200, do="arm", profile=profile, for_s="3600", host=rack)
     assert re.search(r'name="boot_now" value="yes"> Then netboot 2 hosts of them at once', asked)
     form = {"host": rack, "profile": profile, "for_s": "3600", "what": "install", "confirm": "yes", "boot_now": "yes"}
-    assert browser.post("/arm", form).status_code == 303
+    answer = browser.post("/arm", form)
     assert [hosts.show(ctx, one)["state"] for one in rack] == ["armed"] * 3
-    assert [state(ctx, number) for number in range(3)] == ["on", "on", "off"]
-    told = page(browser, "/hosts")
-    assert "2 hosts netbooting" in told
+    told = page(browser, answer.headers["Location"])
+    assert "3 hosts are armed for" in told
     assert "1 of them cannot be started from here" in told
+    assert "2 of 2 are over" in over(browser, answer)
+    assert [state(ctx, number) for number in range(3)] == ["on", "on", "off"]
 
 
 def test_arming_alone_switches_nothing(browser: Browser, ctx: Context, rack: list[str], profile: str) -> None:

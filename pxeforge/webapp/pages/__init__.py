@@ -14,6 +14,7 @@ from pxeforge.webapp.pages import (
     audit,
     blueprints,
     bulk,
+    bulk_power,
     dashboard,
     host_ends,
     host_list,
@@ -42,7 +43,7 @@ def create_pages(ctx: Context, guard: Guard, readiness: Readiness) -> Blueprint:
     for name, function in readable.FILTERS.items():
         pages.add_app_template_filter(function, name)
     pages.app_context_processor(lambda: {"now": ctx.clock()})
-    of_hosts = (hosts, host_settings, identity, host_ends, power, arming, answers, roles, racks, rules)
+    of_hosts = (hosts, host_settings, identity, host_ends, power, bulk_power, arming, answers, roles, racks, rules)
     for subject in (*of_hosts, profiles, images, runs, blueprints, lists, audit):
         subject.add_routes(pages, ctx)
     navigation.add_routes(pages)

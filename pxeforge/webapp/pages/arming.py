@@ -126,14 +126,17 @@ def _carry_out(ctx: Context, order: Order, chosen: list[str]) -> None:
 
 
 def _netboot(ctx: Context, armed: list[str]) -> list[tuple[str, str]]:
-    """Starts those that can be from the network at once; what is to be told of it."""
-    able = bulk_power.able_to_netboot(ctx, armed)
-    said, refused = bulk_power.switch(ctx, able, "pxe") if able else ("", [])
+    """Has those started from the network that can be; what is to be told of it. The order's page comes next."""
+    able, told = bulk_power.able_to_netboot(ctx, armed), list[tuple[str, str]]()
+    if able:
+        try:
+            g.back = url_for("pages.power_order", order_id=bulk_power.switch(ctx, able, "pxe"))
+        except Problem as problem:
+            told.append((str(problem), "error"))
     left = len(armed) - len(able)
-    return [
-        *([(said, "good")] if said else []), *((why, "error") for why in refused),
-        *([(f"{left} of them cannot be started from here: start them by hand.", "warn")] if left else []),
-    ]  # fmt: skip
+    if left:
+        told.append((f"{left} of them cannot be started from here: start them by hand.", "warn"))
+    return told
 
 
 def ask(ctx: Context, chosen: list[str]) -> ResponseReturnValue:

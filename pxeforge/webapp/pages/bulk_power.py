@@ -1,22 +1,22 @@
 """The power of many hosts switched at once: a page names those that it is done with and those that it cannot, then it
-is done.
+is ordered, and a page tells of each host as it is done.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flask import flash, g, redirect, render_template, request
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pxeforge.services import hosts, power
+from pxeforge.services import hosts, power, power_orders
 from pxeforge.services.context import Context
 from pxeforge.services.problems import Problem
 from pxeforge.webapp.pages.power import ACTIONS
-from pxeforge.webapp.pages.readable import counted, host_label
+from pxeforge.webapp.pages.readable import host_label
 
-_MOST_TOLD: Final = 5
 _MEANS: Final = {
     "on": "Those that are on already stay as they are.",
     "pxe": "They are started anew, from the network: what they are doing now is broken off.",
@@ -24,10 +24,28 @@ _MEANS: Final = {
     "off": "They lose power at once: what they are doing now is broken off.",
     "soft-off": "Their operating systems are asked to shut down.",
 }
-_DONE: Final = {
-    "on": "switched on", "pxe": "netbooting", "cycle": "switched off and on", "off": "switched off",
-    "soft-off": "asked to shut down",
-}  # fmt: skip
+
+
+def add_routes(pages: Blueprint, ctx: Context) -> None:
+    @pages.get("/power-orders/<order_id>")
+    def power_order(order_id: str) -> ResponseReturnValue:
+        """What becomes of an order on each host; it refreshes itself until the order has ended."""
+        order = power_orders.show(ctx, order_id)
+        action = "soft-off" if order["soft"] else order["action"]
+        over = sum(row["ended_at"] is not None for row in order["hosts"])
+        return render_template("power_order.html", order=order, title=ACTIONS[action], over=over, bar=_bar(order))
+
+
+def _bar(order: dict[str, Any]) -> list[dict[str, Any]]:
+    """How many hosts are how far, with their part of a bar that is 100 long."""
+    tally = Counter(row["progress"] for row in order["hosts"])
+    shown, start = [], 0.0
+    for progress in ("done", "failed", "broken-off", "underway", "waiting"):
+        width = 100 * tally[progress] / len(order["hosts"])
+        if width:
+            shown.append({"state": progress, "count": tally[progress], "start": start, "width": width})
+        start += width
+    return shown
 
 
 def ask_or_do(ctx: Context, chosen: Sequence[str]) -> ResponseReturnValue:
@@ -41,9 +59,8 @@ def ask_or_do(ctx: Context, chosen: Sequence[str]) -> ResponseReturnValue:
     if request.form.get("confirm") == "yes":
         if not able:
             raise Problem("none of these hosts can be switched like this: say how on their pages, under Power")
-        told, refused = switch(ctx, [host["id"] for host, _ in able], action, force=request.form.get("force") == "yes")
-        _tell(told, refused)
-        return redirect(g.back, 303)
+        order = switch(ctx, [host["id"] for host, _ in able], action, force=request.form.get("force") == "yes")
+        return redirect(url_for("pages.power_order", order_id=order), 303)
     return render_template(
         "bulk_power.html", action=action, title=ACTIONS[action], means=_MEANS[action], able=able, unable=unable,
         refused=[about["refused"] for _, about in able if about["refused"] and action != "on"], back=g.back,
@@ -55,30 +72,11 @@ def able_to_netboot(ctx: Context, ids: Sequence[str]) -> list[str]:
     return [one for one in ids if "pxe" in power.describe(ctx, one)["can"]]
 
 
-def switch(ctx: Context, ids: Sequence[str], action: str, *, force: bool = False) -> tuple[str, list[str]]:
-    """Does it with all of them; a sentence of how many were switched (empty: none), and one for each that was not."""
+def switch(ctx: Context, ids: Sequence[str], action: str, *, force: bool = False) -> str:
+    """Orders it for all of them; the id of the order, whose page tells what becomes of it. Raises Problem."""
     soft = action == "soft-off"
-    rows = power.act_many(ctx, ids, "off" if soft else action, who=g.who, force=force, soft=soft)
-    done = [row for row in rows if row["ok"]]
-    notes = list(dict.fromkeys(row["note"] for row in done if row["note"]))
-    said = f"{counted(done, 'host')} {_DONE[action]}{f' ({notes[0]})' if notes else ''}." if done else ""
-    named = hosts.labels(ctx, [row["host"] for row in rows if not row["ok"]])
-    return said, [_refusal(row, named) for row in rows if not row["ok"]]
-
-
-def _refusal(row: dict[str, Any], named: dict[str, str]) -> str:
-    label, why = named.get(row["host"], row["host"]), str(row["error"] or row["message"])
-    return why if why.startswith(label) else f"{label}: {why}"
-
-
-def _tell(said: str, refused: Sequence[str]) -> None:
-    """Messages travel in a cookie, which holds 4 KB."""
-    if said:
-        flash(said, "good")
-    for why in refused[:_MOST_TOLD]:
-        flash(why[:400], "error")
-    if len(refused) > _MOST_TOLD:
-        flash(f"{len(refused) - _MOST_TOLD} more were not switched: their timelines say why.", "error")
+    done = power_orders.order(ctx, ids, "off" if soft else action, who=g.who, force=force, soft=soft)
+    return str(done["id"])
 
 
 def _sorted_out(
