@@ -341,7 +341,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 def test_a_unit_that_does_not_run_or_will_not_or_should_not_is_named(
     monkeypatch: pytest.MonkeyPatch, systemd: Callable[..., None]
 ) -> None:
-    check = loaded(TOP / "roles/cloud/checks/units.py", monkeypatch)
+    check = loaded(TOP / "roles/base/checks/units.py", monkeypatch)
     systemd("glance-api")
     systemd("nova-api", at_boot="generated")
     systemd("apache2", active="failed")
@@ -363,7 +363,7 @@ def test_a_unit_that_does_not_run_or_will_not_or_should_not_is_named(
 def test_of_novas_consoles_the_wanted_one_runs_and_the_other_does_not(
     monkeypatch: pytest.MonkeyPatch, systemd: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check = loaded(TOP / "roles/cloud/checks/units.py", monkeypatch)
+    check = loaded(TOP / "roles/base/checks/units.py", monkeypatch)
     systemd("nova-novncproxy")
     for console, words in (
         ("novnc", "1 units run, 1 do not, as wanted"),

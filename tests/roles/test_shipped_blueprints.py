@@ -73,22 +73,55 @@ def test_a_shipped_blueprint_makes_a_plan(name: str, release: str) -> None:
     assert len(plan.graph().order) == len(plan.tasks)
 
 
-@pytest.mark.parametrize("release", sorted(RELEASES))
-@pytest.mark.parametrize("name", BLUEPRINTS)
-def test_the_units_that_are_looked_at_are_those_that_the_roles_start_and_stop(name: str, release: str) -> None:
-    """A-56: a pack that forgets one, or names one that its role leaves alone, is found here."""
-    plan = planned(name, RELEASES[release])
-    for check in (task for task in plan.tasks if f"{task.role}.{task.name}" == "cloud.units"):
+def started(plan: Plan, host_name: str) -> dict[bool, set[str]]:
+    """The units that roles start on the host, and those that they stop; less those that the check leaves alone."""
+    units: dict[bool, set[str]] = {True: set(), False: set()}
+    for task in (task for task in plan.tasks if task.host_name == host_name and task.kind == "deploy"):
+        for step in (step for step in task.steps if step["type"] == "unit"):
+            if step["params"].get("running") == step["params"].get("enabled"):
+                units[step["params"]["running"]].add(step["params"]["name"])
+    own = {unit for unit in units[True] | units[False] if unit.startswith("pxeforge-")}
+    left = own | {"libvirtd", "iscsid.socket"}  # libvirtd ends when nobody needs it, and a socket starts it again
+    return {wanted: names - left for wanted, names in units.items()}
+
+
+def assert_units(plan: Plan) -> None:
+    """Each host has one check, of the units of all its roles."""
+    checks = [task for task in plan.tasks if any(str(step["id"]).endswith(".units.as-wanted") for step in task.steps)]
+    assert sorted(check.host_name for check in checks) == sorted({task.host_name for task in plan.tasks})
+    for check in checks:
         given = check.steps[0]["params"]["input"]
-        units: dict[bool, set[str]] = {True: set(), False: set()}
-        for task in (task for task in plan.tasks if task.host_name == check.host_name and task.kind == "deploy"):
-            for step in (step for step in task.steps if step["type"] == "unit"):
-                if step["params"].get("running") == step["params"].get("enabled"):
-                    units[step["params"]["running"]].add(step["params"]["name"])
-        own = {unit for unit in units[True] | units[False] if unit.startswith("pxeforge-")}
-        left = own | {"libvirtd", "iscsid.socket"}  # libvirtd ends when nobody needs it, and a socket starts it again
         on, off = set(given["on"].split()), set(given["off"].split())
         if given["console"]:
             assert given["console"] == "novnc"
             off.add("nova-spicehtml5proxy")
-        assert (on, off) == (units[True] - left, units[False] - left)
+        units = started(plan, check.host_name)
+        assert (on, off) == (units[True], units[False])
+        assert "chrony" in on
+
+
+@pytest.mark.parametrize("release", sorted(RELEASES))
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_the_units_that_are_looked_at_are_those_that_the_roles_start_and_stop(name: str, release: str) -> None:
+    """A-56: a pack that forgets one, or names one that its role leaves alone, is found here."""
+    assert_units(planned(name, RELEASES[release]))
+
+
+def test_units_are_looked_at_also_where_no_shipped_blueprint_has_the_role() -> None:
+    control = ("mariadb", "rabbitmq", "memcached", "keystone", "glance", "placement", "nova-controller")
+    hosts = [
+        PlanHost(
+            host_id=name, name=name, roles=roles, addresses=(f"10.9.0.{number}",),
+            facts=facts(load_blueprint(TOP / "blueprints/all-in-one.yaml", ROLES), number, RELEASES["debian-12-zed"]),
+        )
+        for number, (name, roles) in enumerate(
+            {"c": (*control, "neutron-server"), "n": ("neutron-linuxbridge",), "s": ("nfs-server",)}.items()
+        )
+    ]  # fmt: skip
+    assert_units(compile_plan(hosts, ROLES, server=SERVER, releases=RELEASES))
+
+
+def test_without_a_release_pack_nothing_is_known_of_units() -> None:
+    host = PlanHost(host_id="a", name="a", roles=("base",), addresses=("10.9.0.1",))
+    [check] = [task for task in compile_plan([host], ROLES, server=SERVER).tasks if task.id == "base.units@a"]
+    assert check.steps[0]["params"]["input"] == {"on": "", "off": "", "console": ""}
