@@ -29,7 +29,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
-@pytest.mark.parametrize("name", ["all-in-one", "ha", "two-nodes", "three-nodes-gre", "service-per-host"])
+@pytest.mark.parametrize(
+    "name", ["all-in-one", "ha", "two-nodes", "three-nodes-gre", "two-back-ends", "service-per-host"]
+)
 def test_a_shipped_blueprint_is_shown_and_is_right(run: Run, name: str) -> None:
     shown = run("blueprint", "show", name)
     assert shown.exit_code == 0, shown.stderr

@@ -20,6 +20,7 @@ from pxeforge.engine.release import Release
 from pxeforge.engine.roles import Role
 
 from .fake_volume_cloud import FakeVolumeCloud
+from .test_network_roles import plan_of as plan_of_blueprint
 
 TOP = Path(__file__).resolve().parents[2]
 SERVER = PlanServer(address="10.0.0.254", boot_url="http://10.0.0.254:8080")
@@ -72,6 +73,22 @@ def test_a_host_has_the_back_ends_of_its_roles_only(
     both = config(plan, "c3")
     assert both["DEFAULT"]["enabled_backends"] == "lvm,nfs"
     assert (both["nfs"]["nas_host"], both["nfs"]["nas_share_path"]) == ("10.0.0.4", "/srv/nfs")
+
+
+def test_the_blueprint_of_two_back_ends_keeps_volumes_on_the_storage_network(
+    roles: dict[str, Role], releases: dict[str, Release]
+) -> None:
+    hosts = ["controller", "network", "compute1", "block1", "share"]
+    for version in ("12", "13"):
+        plan = plan_of_blueprint(roles, releases, "two-back-ends", hosts, version)
+        found = config(plan, "block1")
+        assert found["DEFAULT"]["enabled_backends"] == "lvm,nfs"
+        assert (found["lvm"]["target_ip_address"], found["nfs"]["nas_host"]) == ("10.0.1.4", "10.0.1.5")
+        exports = str(params(plan, "nfs-server.start@share", "exports")["content"]).splitlines()[1:]
+        assert [line.split("(")[0] for line in exports] == [f"/srv/nfs 10.0.1.{number}" for number in range(1, 6)]
+        assert "nfs-common" in params(plan, "volume-client.install@compute1", "packages")["names"]
+        tried = params(plan, "cinder-volume.volumes@block1", "made")["input"]
+        assert tried["back_ends"] == ["lvm", "nfs"]
 
 
 def test_back_ends_of_the_operators_own_are_sections_of_their_names(
