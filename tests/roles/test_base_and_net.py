@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pxeforge.agent.networkd_files import networkd_files
 from pxeforge.engine.plan import Plan, PlanHost, PlanProblem, PlanServer, compile_plan
 from pxeforge.engine.roles import Role, load_roles
 
@@ -234,3 +235,37 @@ def test_the_time_server_must_be_the_one_that_is_followed(tmp_path: Path) -> Non
     code, words = check("time-client/checks/selected.py", given, says(tmp_path, "chronyc", SOURCES.format(state="?")))
     assert (code, "is followed yet" in words) == (1, True)
     assert check("time-client/checks/selected.py", given, says(tmp_path, "chronyc", "506 Cannot talk", 1))[0] == 1
+
+
+def test_vlans_lie_on_a_vxlan_and_on_the_bridge_that_it_is_a_port_of(roles: dict[str, Role]) -> None:
+    """A-11, as far as files go: two gateways, both VLANs on both of them."""
+    made = {}
+    for number in (14, 15):
+        host = PlanHost(
+            host_id=f"g{number}", name=f"g{number}", roles=("net",), addresses=(f"10.7.1.{number}",),
+            variables={
+                "nics": [{"name": "eth0", "addresses": [f"10.7.1.{number}/24"]}],
+                "vxlans": [{"name": "vxlan0", "id": 42, "group": "239.1.1.1", "link": "eth0"}],
+                "bridges": [{"name": "br0", "ports": ["vxlan0"]}],
+                "vlans": [
+                    {"name": "vxlan0.100", "link": "vxlan0", "id": 100, "addresses": [f"172.16.1.{number}/24"]},
+                    {"name": "br0.101", "link": "br0", "id": 101, "addresses": [f"192.192.1.{number}/24"]},
+                ],
+            },
+        )  # fmt: skip
+        plan = compile_plan([host], roles, server=SERVER)
+        made[number] = networkd_files(params(plan, f"net.interfaces@g{number}", "network"), {})
+        asked = params(plan, f"net.check-interfaces@g{number}", "interfaces")["input"]
+        assert [one["name"] for one in asked["vlans"]] == ["vxlan0.100", "br0.101"]
+    one, other = made[14], made[15]
+    assert "VNI=42\nGroup=239.1.1.1\n" in one["45-vxlan0.netdev"]
+    assert "VXLAN=vxlan0\n" in one["50-eth0.network"]
+    assert {"VLAN=vxlan0.100", "Bridge=br0"} <= set(one["45-vxlan0.network"].split())
+    [bridge] = [text for name, text in one.items() if name.endswith("-br0.network")]
+    assert "VLAN=br0.101" in bridge.split()
+    assert ("Id=100" in one["40-vxlan0.100.netdev"], "Id=101" in one["40-br0.101.netdev"]) == (True, True)
+    assert "Address=172.16.1.14/24" in one["40-vxlan0.100.network"]
+    assert "Address=192.192.1.15/24" in other["40-br0.101.network"]
+    assert {name for name in one if one[name] != other[name]} == {
+        "40-br0.101.network", "40-vxlan0.100.network", "50-eth0.network",
+    }  # fmt: skip
