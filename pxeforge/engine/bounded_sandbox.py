@@ -1,9 +1,10 @@
-"""The sandbox of role templates with an end: no expression, loop or text can take the server's memory or hours."""
+"""A sandbox of templates with an end: no expression, loop or text can take the server's memory or hours."""
 
 from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -39,24 +40,34 @@ class _Generator(CodeGenerator):
         self.write("))")
 
 
+class _Turns(threading.local):
+    """Of the text that this thread renders."""
+
+    done = 0
+
+
 class BoundedSandbox(ImmutableSandboxedEnvironment):
-    """Not for use by several threads at a time."""
+    """Several threads may use it at a time, each for one text."""
 
     code_generator_class = _Generator
     intercepted_binops = frozenset({"*", "**", "+", "%", "<<"})
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._turns = 0
+        self._turns = _Turns()
         self.globals["range"] = self._range
         for name, check in _FILTERS.items():
             self.filters[name] = _checked(self.filters[name], check)
 
     def begin(self) -> None:
         """Before each text."""
-        self._turns = 0
+        self._turns.done = 0
 
     def concat(self, parts: Iterable[str]) -> str:  # Jinja's own joins without an end
+        if isinstance(parts, list):  # what a macro or a block gathered, mostly
+            if sum(map(len, parts)) > MOST_CHARACTERS:
+                raise TooMuch(f"the text has more than {MOST_CHARACTERS} characters")
+            return "".join(parts)
         found, size = [], 0
         for part in parts:
             size += len(part)
@@ -72,8 +83,8 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         found = range(*bounds)
         if len(found) > MOST_ITEMS:
             raise TooMuch(f"a range of {len(found)} numbers, where {MOST_ITEMS} are allowed")
-        self._turns += len(found)
-        if self._turns > _MOST_TURNS:
+        self._turns.done += len(found)
+        if self._turns.done > _MOST_TURNS:
             raise TooMuch(f"loops over ranges of more than {_MOST_TURNS} numbers together")
         return found
 

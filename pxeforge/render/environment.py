@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, TemplateSyntaxError
 from jinja2.loaders import split_template_path
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pxeforge.engine.bounded_sandbox import BoundedSandbox
 
 LOOK_EVERY_S: Final = 1.0  # each look is some system calls, for each part of each text
 _MOST_VERDICTS: Final = 4096
@@ -153,7 +154,7 @@ FILTERS: Final[Mapping[str, Callable[[object], str]]] = {
 }
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(BoundedSandbox):
     """The sandbox's verdict on an attribute hangs on the value's type and the name only: it is asked once for each.
 
     (That is what jinja2's is_internal_attribute and modifies_known_mutable look at.) Half of a menu's time went there.
@@ -174,12 +175,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 @functools.lru_cache(maxsize=32)
-def make_environment(dirs: tuple[Path, ...]) -> Environment:
+def make_environment(dirs: tuple[Path, ...]) -> Sandbox:
     """A sandboxed environment over `dirs`: undefined names are errors, nothing is HTML, no global but `range`.
 
     It keeps compiled templates (compiling costs ten times what rendering does) as long as their files stay the same.
     """
-    environment = _Sandbox(
+    environment = Sandbox(
         loader=FolderLoader(dirs),
         undefined=StrictUndefined,
         # These are shell scripts, boot menus and preseed files: each context has its own filter, HTML has none here.
@@ -197,7 +198,9 @@ def make_environment(dirs: tuple[Path, ...]) -> Environment:
 def render_template(template: str, context: Mapping[str, object], dirs: Sequence[Path]) -> str:
     """Renders one template (name relative to `dirs`); every error becomes TemplateProblem."""
     try:
-        return _joined(template, make_environment(tuple(dirs)).get_template(template).generate(context))
+        environment = make_environment(tuple(dirs))
+        environment.begin()
+        return _joined(template, environment.get_template(template).generate(context))
     except TemplateProblem:
         raise
     except TemplateSyntaxError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,35 @@ def test_the_sandbox_holds(folder: Path, text: str) -> None:
 def test_a_template_that_runs_away_is_stopped(folder: Path) -> None:
     told = problem(folder, "{% for a in range(9999) %}{% for b in range(9999) %}xxxxxxxx{% endfor %}{% endfor %}")
     assert "more than" in told.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'x' * 2000000000 }}",
+        "{{ x * 2000000000 }}",
+        "{{ 2 ** (2 ** 60) }}",
+        "{{ '%2000000000d' | format(1) }}",
+        "{{ '{:2000000000}'.format(1) }}",
+        "{{ x | center(2000000000) }}",
+        "{{ x | indent(2000000000, true) }}",
+        "{% macro m(x, n) %}{% if n %}{{ m(x ~ x, n - 1) }}{% endif %}{% endmacro %}{{ m(x, 40) }}",
+        "{% set text %}{% for i in range(100000) %}{{ x }}{% endfor %}{% endset %}{{ text | length }}",
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+    ],
+)
+def test_what_would_take_all_memory_or_hours_is_refused_with_its_line(folder: Path, text: str) -> None:
+    told = problem(folder, "\n\n" + text, x="y" * 100)
+    assert (told.line, told.message.endswith(": make it smaller")) == (3, True), told.message
+
+
+def test_what_one_thread_renders_counts_for_no_other(folder: Path) -> None:
+    together = threading.Barrier(2, timeout=30)
+    loops = "{% for a in range(15) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
+    (folder / "a.j2").write_text("{{ meet() }}" + loops + "done")
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda _: render_template("a.j2", {"meet": lambda: together.wait() * 0}, [folder]), range(2))
+        assert list(found) == ["0done", "0done"]
 
 
 def test_nothing_is_escaped_as_html(folder: Path) -> None:
