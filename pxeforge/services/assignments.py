@@ -107,9 +107,11 @@ def _hardware(host: Mapping[str, Any], roles: Sequence[Role]) -> list[Remark]:
     return [Remark("error", lacking)] if lacking else []
 
 
-def plan(ctx: Context, draft: Draft) -> dict[str, Any]:
-    """What a deploy would do once the draft is saved, as plans.plan tells it; raises Problem."""
-    return plans.plan(ctx, assigned=_assigned(ctx, draft))
+def plan_and_later(ctx: Context, draft: Draft) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a deploy would do once the draft is saved, as plans.plan tells it, and `later`; raises Problem."""
+    assigned = _assigned(ctx, draft)
+    plan, follows = later_hosts.plan_and_later(ctx, plans.Wish(assigned=assigned), later_limit=tuple(assigned))
+    return plan, follows if assigned else []
 
 
 def later(ctx: Context, draft: Draft) -> list[dict[str, Any]]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from pxeforge.domain.lifecycle import HostState
 from pxeforge.engine.plan import PlanProblem, role_order
 from pxeforge.engine.roles import Role
 from pxeforge.services import blueprints, plans
 from pxeforge.services.context import Context
-from pxeforge.services.role_catalogue import roles_at_hand
-from pxeforge.store.tables import AgentCredential, Assignment, Host
 
 
 def later(
@@ -25,28 +23,36 @@ def later(
     None of it can be deployed now. `roles` has those that come along, in the order in which they are done; `tasks` is
     empty where the roles do not go together. What steps do is known only from the facts of an installed host.
     """
-    roles, wished = roles_at_hand(ctx), assigned or {}
     with ctx.database.read() as session:
-        chosen = plans.limited(session, limit)
-        query = select(Host).order_by(Host.name, Host.id)
-        if blueprint is None:
-            query = query.where(Host.id.in_(select(Assignment.host_id)) | Host.id.in_(wished))
-        rows = session.scalars(query).all()
-        wanted = blueprints.wanted(ctx, session, blueprint, rows, roles)
-        with_agent = set(session.scalars(select(AgentCredential.host_id)))
-        waiting = [
-            host for host in rows
-            if not blueprints.deployable(host, with_agent) and host.state != HostState.RETIRED.value
-            and (not chosen or host.id in chosen)
-        ]  # fmt: skip
-        given = {host.id: tuple(wished.get(host.id, wanted.per_host.get(host.id, ((), {}))[0])) for host in waiting}
-        return [
-            {
-                "host_id": host.id, "host_name": host.label,
-                "state": host.state, **_expected(given[host.id], roles),
-            }
-            for host in waiting if given[host.id]
-        ]  # fmt: skip
+        wish = plans.Wish(blueprint, assigned or {})
+        return _later(session, wish, plans.gathered(ctx, session, wish), limit)
+
+
+def plan_and_later(
+    ctx: Context, wish: plans.Wish, *, limit: Sequence[str] = (), later_limit: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What plans.plan and what `later` tell, each with its own limit, of one look at hosts and blueprint."""
+    with ctx.database.read() as session:
+        given = plans.gathered(ctx, session, wish)
+        found = plans.looked_at(ctx, session, wish, given, limit)
+        follows = _later(session, wish, given, later_limit)
+    return plans.told(found), follows
+
+
+def _later(session: Session, wish: plans.Wish, given: plans.Gathered, limit: Sequence[str]) -> list[dict[str, Any]]:
+    chosen = plans.limited(session, limit)
+    waiting = [
+        host for host in given.rows
+        if not blueprints.deployable(host, given.with_agent) and host.state != HostState.RETIRED.value
+        and (not chosen or host.id in chosen)
+    ]  # fmt: skip
+    return [
+        {
+            "host_id": host.id, "host_name": host.label, "state": host.state,
+            **_expected(names, given.roles),
+        }
+        for host in waiting if (names := given.names_of(host, wish))
+    ]  # fmt: skip
 
 
 def _expected(names: Sequence[str], roles: Mapping[str, Role]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,16 +36,45 @@ def plan(
     """
     with ctx.database.read() as session:
         wish = Wish(blueprint, assigned or _NOTHING, remove_unassigned)
-        compiled, problems, leftover = compiled_plan(ctx, session, wish)
-        chosen = limited(session, limit)
-        names = {host.id: host.name or host.id for host in session.scalars(select(Host).where(Host.id.in_(leftover)))}
-        shown = compiled.only(lambda task: not chosen or task.host_id in chosen)
-        shown, before_it = (shown, []) if from_step is None else beginnings.begun(shown, from_step)
-        left_out = beginnings.told(session, before_it)
+        found = looked_at(ctx, session, wish, gathered(ctx, session, wish), limit, from_step)
+    return told(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A plan and what is to be told of it: `shown` are the tasks that were asked for."""
+
+    digest: str
+    problems: list[str]
+    shown: Plan
+    leftover: list[dict[str, Any]]
+    left_out: list[beginnings.LeftOut]
+
+
+def looked_at(
+    ctx: Context, session: Session, wish: Wish, given: Gathered, limit: Sequence[str] = (), from_step: str | None = None
+) -> Look:
+    """The plan of what was gathered, less what `limit` and `from_step` leave out; raises NotFound and Problem."""
+    compiled, problems, leftover = compiled_of(ctx, wish, given)
+    chosen = limited(session, limit)
+    names = {host.id: host.name or host.id for host in given.rows}
+    shown = compiled.only(lambda task: not chosen or task.host_id in chosen)
+    shown, before_it = (shown, []) if from_step is None else beginnings.begun(shown, from_step)
+    left = [
+        {"host_id": host_id, "host_name": names[host_id], "roles": roles, "removed": wish.remove_unassigned}
+        for host_id, roles in leftover.items()
+        if not chosen or host_id in chosen
+    ]
+    return Look(compiled.digest, problems, shown, left, beginnings.told(session, before_it))
+
+
+def told(found: Look) -> dict[str, Any]:
+    """As data, text and graph; without the database."""
+    shown = found.shown
     before = predecessors(shown)
     return {
-        "digest": compiled.digest,
-        "problems": problems,
+        "digest": found.digest,
+        "problems": found.problems,
         "text": plan_text(shown),
         "dot": plan_dot(shown),
         "packages": plan_packages(shown),
@@ -54,12 +83,8 @@ def plan(
              "interrupts": one.interrupts}
             for one in plan_restarts(shown)
         ],
-        "leftover": [
-            {"host_id": host_id, "host_name": names[host_id], "roles": roles, "removed": remove_unassigned}
-            for host_id, roles in leftover.items()
-            if not chosen or host_id in chosen
-        ],
-        "left_out": left_out,
+        "leftover": found.leftover,
+        "left_out": found.left_out,
         "tasks": [
             {
                 "id": task.id, "host_id": task.host_id, "host_name": task.host_name, "role": task.role,
@@ -95,10 +120,23 @@ class Wish:
     remove_unassigned: bool = False
 
 
-def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, list[str], dict[str, list[str]]]:
-    """The plan for every host that can take part, a sentence for each that cannot, and the roles (by host id) that are
-    on hosts which no longer have them. Raises Problem.
-    """
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The hosts that count for a wish, by name, and what is wanted of each: for its plan and what follows that."""
+
+    roles: Mapping[str, Role]
+    deployed: Mapping[str, Sequence[str]]
+    rows: Sequence[Host]
+    wanted: blueprints.Wanted
+    with_agent: Collection[str]
+
+    def names_of(self, host: Host, wish: Wish) -> tuple[str, ...]:
+        """The roles that the host is to have."""
+        return tuple(wish.assigned.get(host.id, self.wanted.per_host.get(host.id, ((), {}))[0]))
+
+
+def gathered(ctx: Context, session: Session, wish: Wish) -> Gathered:
+    """Raises NotFound and Problem (file and line) for the blueprint."""
     roles = roles_at_hand(ctx)
     deployed = deployed_roles.by_host(session)
     query = select(Host).order_by(Host.name, Host.id)
@@ -107,17 +145,29 @@ def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, lis
         query = query.where(some)
     rows = session.scalars(query).all()
     wanted = blueprints.wanted(ctx, session, wish.blueprint, rows, roles)
-    with_agent = set(session.scalars(select(AgentCredential.host_id)))
+    return Gathered(roles, deployed, rows, wanted, set(session.scalars(select(AgentCredential.host_id))))
+
+
+def compiled_plan(ctx: Context, session: Session, wish: Wish) -> tuple[Plan, list[str], dict[str, list[str]]]:
+    """The plan for every host that can take part, a sentence for each that cannot, and the roles (by host id) that are
+    on hosts which no longer have them. Raises NotFound and Problem.
+    """
+    return compiled_of(ctx, wish, gathered(ctx, session, wish))
+
+
+def compiled_of(ctx: Context, wish: Wish, given: Gathered) -> tuple[Plan, list[str], dict[str, list[str]]]:
+    """The same of what was gathered; raises Problem."""
+    roles, wanted = given.roles, given.wanted
     problems, members, leftover = [], [], {}
-    for host in rows:
-        names, variables = wanted.per_host.get(host.id, ((), {}))
-        names = tuple(wish.assigned.get(host.id, names))
-        gone = _no_longer_wanted(deployed.get(host.id, ()), names, roles)
+    for host in given.rows:
+        variables = wanted.per_host.get(host.id, ((), {}))[1]
+        names = given.names_of(host, wish)
+        gone = _no_longer_wanted(given.deployed.get(host.id, ()), names, roles)
         if gone:
             leftover[host.id] = gone
         if not names and not (gone and wish.remove_unassigned):
             continue
-        if not blueprints.deployable(host, with_agent) or not host.address:
+        if not blueprints.deployable(host, given.with_agent) or not host.address:
             problems.append(
                 f"{host.name or host.id} has roles but is {host.state}: it is left out until it is registered"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from pxeforge.services import hosts, later_hosts, plans
 from pxeforge.services.context import Context
@@ -69,3 +70,28 @@ def test_roles_that_do_not_go_together_are_told_without_tasks(ctx: Context) -> N
     host_id = add(ctx, 1)
     (found,) = later_hosts.later(ctx, assigned={host_id: ["no-such-role"]})
     assert (found["roles"], found["tasks"]) == (["no-such-role"], [])
+
+
+def test_a_plan_and_what_follows_it_are_of_one_look(ctx: Context) -> None:
+    one, two = add(ctx, 1, "base", state="registered", agent=True), add(ctx, 2, "mariadb")
+    folder = ctx.operator_dir / "blueprints"
+    folder.mkdir(parents=True)
+    rules = "  - match: {name: n1}\n    roles: [base]\n  - match: {name: n2}\n    roles: [mariadb]\n"
+    (folder / "ours.yaml").write_text(f"name: ours\nsummary: s\nhosts:\n{rules}")
+    statements: list[str] = []
+    event.listen(ctx.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    for wish, asked in (
+        (plans.Wish("ours"), {"blueprint": "ours"}),
+        (plans.Wish(assigned={one: ["mariadb"], two: ["base"]}), {"assigned": {one: ["mariadb"], two: ["base"]}}),
+    ):
+        apart = plans.plan(ctx, **asked), later_hosts.later(ctx, **asked)
+        statements.clear()
+        plans.plan(ctx, **asked)
+        alone = len(statements)
+        statements.clear()
+        assert later_hosts.plan_and_later(ctx, wish) == apart
+        assert len(statements) == alone
+    assert [row["host_name"] for row in apart[1]] == ["n2"]
+    assert {task["host_name"] for task in apart[0]["tasks"]} == {"n1"}
+    _, only = later_hosts.plan_and_later(ctx, plans.Wish("ours"), later_limit=["n1"])
+    assert only == []

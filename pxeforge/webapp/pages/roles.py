@@ -58,13 +58,13 @@ def _page(ctx: Context, draft: Draft, told: str = "") -> str:
     shown = {host["id"]: host for host in [*found.hosts, *touched]}
     after = {host_id: draft.roles_of(host_id, host["roles"]) for host_id, host in shown.items()}
     remarks = {host_id: assignments.remarks(host, after[host_id], known) for host_id, host in shown.items()}
-    plan, problem = _plan(ctx, draft)
+    plan, later, problem = _plan(ctx, draft)
     counts, role_filter = _counts(ctx, known), request.values.get("role_filter", "").strip()
     return render_template(
         "roles.html", found=found, roles=sorted(known.values(), key=lambda role: role.name), known=known, draft=draft,
         touched=touched, after=after, q=q, only=only, page=page, last_page=max(1, -(-found.found // _SIZE)), told=told,
         hardware={host_id: hardware(host["facts"]) for host_id, host in shown.items()}, plan=plan, problem=problem,
-        later=assignments.later(ctx, draft) if draft.changes else [], remarks=remarks,
+        later=later, remarks=remarks,
         wrong=bool(problem) or _has_errors(draft, remarks),
         counts=counts, groups=grouped(known, counts, role_filter), folded={_PARTS}, role_filter=role_filter,
         added={(one.host_id, one.role) for one in draft.changes if one.gives},
@@ -86,16 +86,16 @@ def _touched(ctx: Context, draft: Draft, shown: Sequence[Mapping[str, Any]]) -> 
     return [here[one] for one in draft.touched if one in here]
 
 
-def _plan(ctx: Context, draft: Draft) -> tuple[dict[str, Any] | None, str]:
-    """The plan with the draft, and why there is none."""
+def _plan(ctx: Context, draft: Draft) -> tuple[dict[str, Any] | None, list[dict[str, Any]], str]:
+    """The plan with the draft, what follows once hosts are installed, and why there is no plan."""
     if not draft.changes:
-        return None, ""
+        return None, [], ""
     if request.form.get("do") != "plan" and assignments.assigned_hosts(ctx) > _PLAN_AT_ONCE:
-        return None, ""
+        return None, assignments.later(ctx, draft), ""
     try:
-        return assignments.plan(ctx, draft), ""
+        return *assignments.plan_and_later(ctx, draft), ""
     except Problem as problem:
-        return None, str(problem)
+        return None, assignments.later(ctx, draft), str(problem)
 
 
 def grouped(known: Mapping[str, Role], counts: Mapping[str, int], words: str = "") -> dict[str, list[Role]]:

@@ -28,12 +28,12 @@ def _plan_routes(pages: Blueprint, ctx: Context) -> None:
     def plan() -> ResponseReturnValue:
         """Of the roles that hosts were given, or of a `blueprint`; with `limit` only of these hosts."""
         asked = _asked(request.args)
-        found = plans.plan(ctx, **asked)
+        wish = plans.Wish(asked["blueprint"], remove_unassigned=asked["remove_unassigned"])
+        found, later = later_hosts.plan_and_later(ctx, wish, limit=asked["limit"], later_limit=asked["limit"])
         labels = {task["id"]: f"{task['host_name']}: {task['role']} {task['name']}" for task in found["tasks"]}
         return render_template(
             "plan.html", plan=found, groups=_by_host(found["tasks"]), labels=labels, asked=asked,
-            graph=_graph(found["tasks"]), blueprints=_blueprint_names(ctx),
-            later=later_hosts.later(ctx, blueprint=asked["blueprint"], limit=asked["limit"]),
+            graph=_graph(found["tasks"]), blueprints=_blueprint_names(ctx), later=later,
         )  # fmt: skip
 
     @pages.post("/deploy")
