@@ -93,6 +93,7 @@ def open_context(settings: Settings, *, upgrade: bool = False) -> Context:
         limits=effective_limits(settings.limits),
         verify_every_s=settings.verify_every_s,
         drift_every_s=settings.drift_every_s,
+        mirrors=frozenset(settings.mirrors),
         udebs=MirrorUdebs(),
     )
 

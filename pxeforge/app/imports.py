@@ -1,4 +1,4 @@
-"""Image imports from the command line: into the data directory, with the profile that comes with an image."""
+"""Image imports, from the command line or for the server: with the profile that comes with an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pxeforge.app.assembly import open_context
 from pxeforge.app.settings import Settings
 from pxeforge.domain.installer import Installer
 from pxeforge.services import profiles
-from pxeforge.services.acting import ON_THE_COMPUTER, acting_as
+from pxeforge.services.acting import ON_THE_COMPUTER, Actor, acting_as
 from pxeforge.services.answer_templates import default_template
 from pxeforge.services.archive_signature import DEBIAN_KEYRING
 from pxeforge.services.context import Context
@@ -73,9 +73,15 @@ def import_image(settings: Settings, wish: Wish, *, progress: Tell) -> tuple[Imp
 
     Works beside a running server. Raises ImportProblem.
     """
-    ctx = open_context(settings, upgrade=True)
+    return import_for(open_context(settings, upgrade=True), settings, wish, ON_THE_COMPUTER, progress=progress)
+
+
+def import_for(
+    ctx: Context, settings: Settings, wish: Wish, actor: Actor, *, progress: Tell
+) -> tuple[ImportedImage, str | None]:  # fmt: skip
+    """The same for whoever asked for it."""
     imported = _import(settings, wish, progress)
-    with acting_as(ON_THE_COMPUTER) as actor:
+    with acting_as(actor):
         return imported, _written_down(ctx, imported, who=actor.who)
 
 
@@ -114,12 +120,21 @@ def _import(settings: Settings, wish: Wish, progress: Tell) -> ImportedImage:
 
 
 def _mirror(settings: Settings, wish: Wish) -> MirrorSource:
+    """The one that was named, else that of the settings for the distribution, else apt's."""
     if wish.mirror is not None:
         return MirrorSource(wish.mirror)
     entry = MIRRORED.get(wish.name)
-    if entry is not None and entry.distribution != "debian":  # the configured mirror is one of Debian
-        raise ImportProblem(f"{wish.name} needs a mirror of {entry.distribution}: give --mirror http://HOST/ubuntu")
-    return MirrorSource(settings.mirror) if settings.mirror else apt_mirror()
+    distribution = "debian" if entry is None else entry.distribution
+    named = settings.mirrors.get(distribution)
+    if named is not None:
+        return MirrorSource(named.url, named.proxy or settings.mirror_proxy)
+    if distribution != "debian":
+        raise ImportProblem(
+            f"{wish.name} needs a mirror of {distribution}: give --mirror http://HOST/{distribution}, "
+            f"or name one under [mirrors.{distribution}] in pxeforge.toml"
+        )
+    url = settings.mirror or apt_mirror().base_url
+    return MirrorSource(url, settings.mirror_proxy)
 
 
 def verify_image_files(settings: Settings, name: str) -> list[str]:

@@ -31,6 +31,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "to": "where a reply was to go",
     "webhook": "name of a webhook",
     "lost": "how many lines that nobody waited for",
+    "image": "name of an image",
     "file": "file that was asked for or fetched",
     "path": "path of an HTTP request",
     "reason": "why, in words",

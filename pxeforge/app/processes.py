@@ -219,6 +219,7 @@ def admin_pair(settings: Settings) -> tuple[Path, Path]:
 def _run_admin(settings: Settings) -> None:
     """The pages and the API by TLS, and the same application without login on the unix socket."""
     from pxeforge.app.assembly import open_context, remember_addresses
+    from pxeforge.app.image_importer import ImageImporter
     from pxeforge.app.role_fetcher import RoleFetcher
     from pxeforge.app.tally_writer import TallyWriter
     from pxeforge.app.upkeep import Upkeep
@@ -249,6 +250,7 @@ def _run_admin(settings: Settings) -> None:
     tally.start()
     Upkeep(ctx, milestones).start()
     RoleFetcher(ctx, settings).start()
+    ImageImporter(ctx).start()
     sender = WebhookSender(ctx)
     sender.start()
     threads = 8 + MOST_STREAMS  # they are begun when they are needed

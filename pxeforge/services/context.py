@@ -71,6 +71,7 @@ class Context:
     verify_every_s: float = 0.0  # checks of all roles by themselves; 0: never
     drift_every_s: float = 0.0  # dry runs by themselves; 0: never
     budgets: Mapping[str, float] = field(default_factory=dict)  # seconds, where they differ from the defaults
+    mirrors: frozenset[str] = frozenset()  # names of the package repositories in the settings, beside Debian's
     udebs: MirrorUdebs | None = None  # what mirrors have for installers' kernels; None: nobody is asked
 
     def towards(self, peer: str) -> Context:

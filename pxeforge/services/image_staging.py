@@ -43,6 +43,15 @@ def staging_folder(data_dir: Path, name: str) -> Iterator[Path]:
         raise _disk_problem(error, images) from error
 
 
+def is_importing(data_dir: Path, name: str) -> bool:
+    """Whether an import of `name` is running just now, by whomever."""
+    images = data_dir / "images"
+    if not (images / f".lock-{name}").exists():
+        return False
+    with _lock(images, name) as held:
+        return not held
+
+
 def publish(work: Path, image: ImportedImage) -> None:
     """The image appears at its place as a whole, with its manifest."""
     write_manifest(work, image)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # who only names a mirror (every process may) need not carry 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 60
 DOWNLOAD_TRIES: Final = 3
+_NAME_ONE: Final = "give --mirror http://HOST/debian, or set `mirror` in pxeforge.toml"
 _CHUNK: Final = 1 << 18
 _DOWNLOAD_CHUNK: Final = 1 << 15  # what is lost at most when a download breaks
 _MAX_INDEX_BYTES: Final = 64 << 20  # InRelease has 0.2 MB and Packages.xz 10 MB
@@ -31,9 +32,13 @@ class _Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MirrorSource:
-    """A Debian mirror: `http://host/debian`, `https://…` or `http+unix://%2Fpath%2Frelay.sock/debian`."""
+    """A Debian mirror: `http://host/debian`, `https://…` or `http+unix://%2Fpath%2Frelay.sock/debian`.
+
+    `proxy`: an HTTP proxy on the way to it.
+    """
 
     base_url: str
+    proxy: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"(https?|http\+unix)://[^\s/]+(/[^\s?#]*)?", self.base_url):
@@ -43,10 +48,15 @@ class MirrorSource:
         return f"{self.base_url.rstrip('/')}/{path}"
 
     def session(self) -> requests.Session:
-        """A session that speaks both address forms."""
+        """A session that speaks this address form: no mirror's redirect leads to a socket of this computer."""
+        import requests
         import requests_unixsocket
 
-        session: requests.Session = requests_unixsocket.Session()  # type: ignore[no-untyped-call]
+        session = requests.Session()
+        if self.base_url.startswith("http+unix"):
+            session = requests_unixsocket.Session()  # type: ignore[no-untyped-call]
+        if self.proxy is not None:
+            session.proxies = {"http": self.proxy, "https": self.proxy}
         return session
 
 
@@ -57,15 +67,15 @@ def apt_mirror() -> MirrorSource:
             ["apt-get", "indextargets", "--format", "$(REPO_URI)"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        raise ImportProblem("apt could not be asked for its mirror: give --mirror http://HOST/debian") from None
+        raise ImportProblem(f"apt could not be asked for its mirror: {_NAME_ONE}") from None
     for uri in done.stdout.split():
         if re.fullmatch(r"https?://.*/debian/?", uri):
             return MirrorSource(uri.rstrip("/"))
-    raise ImportProblem("apt is configured with no Debian mirror: give --mirror http://HOST/debian")
+    raise ImportProblem(f"apt is configured with no Debian mirror: {_NAME_ONE}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text, false, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Text,
+    false,
+    text,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
@@ -166,6 +179,30 @@ class Profile(Base):
     template: Mapped[str] = mapped_column(String(128))
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[float] = mapped_column(Float)
+
+
+class ImageImport(Base):
+    """The last import of an image that somebody asked the server for (services/image_imports.py)."""
+
+    __tablename__ = "image_imports"
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    id: Mapped[str] = mapped_column(String(12))  # another one each time it is asked for
+    source: Mapped[str] = mapped_column(String(16))  # package | mirror
+    mirror: Mapped[str | None] = mapped_column(Text)  # None: the one of the settings
+    state: Mapped[str] = mapped_column(String(16))  # waiting | running | succeeded | failed | cancelled
+    asked_at: Mapped[float] = mapped_column(Float)
+    asked_by: Mapped[str] = mapped_column(String(63))
+    asked_via: Mapped[str] = mapped_column(String(80))
+    asked_from: Mapped[str | None] = mapped_column(String(45))
+    started_at: Mapped[float | None] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    step: Mapped[str | None] = mapped_column(String(16))  # services/import_progress.py
+    done_bytes: Mapped[int] = mapped_column(BigInteger)
+    total_bytes: Mapped[int] = mapped_column(BigInteger)
+    doing: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[str | None] = mapped_column(String(128))
+    fresh: Mapped[bool | None] = mapped_column(Boolean)  # False: this version was here already
+    problem: Mapped[str | None] = mapped_column(Text)
 
 
 class DhcpLease(Base):

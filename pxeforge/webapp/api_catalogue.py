@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from flask import Blueprint, g
 
-from pxeforge.services import blueprint_check, blueprints, image_details, images, profiles, role_catalogue
+from pxeforge.services import (
+    blueprint_check,
+    blueprints,
+    image_details,
+    image_imports,
+    images,
+    profiles,
+    role_catalogue,
+)
 from pxeforge.services.context import Context
 from pxeforge.services.package_cache import cache_status
 from pxeforge.webapp.shapes import Says
@@ -103,6 +111,36 @@ class ImageInFull(Image):
 
 class Faults(TypedDict):
     faults: list[str]
+
+
+class ImageWanted(TypedDict):
+    """An image that needs no file of yours: docs/images.md."""
+
+    name: Annotated[str, Says(text="e.g. debian-13, memtest, ubuntu-20.04")]
+    source: NotRequired[Annotated[Literal["package", "mirror"], Says(text="default: what the name fits")]]
+    mirror: NotRequired[Annotated[str, Says(text="address of another mirror than that of the settings; for admins")]]
+
+
+class ImageImport(TypedDict):
+    """The last import of an image that the server was asked for."""
+
+    name: str
+    state: Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+    source: Literal["package", "mirror"]
+    mirror: str | None
+    asked_by: str
+    asked_at: float
+    started_at: float | None
+    ended_at: float | None
+    step: Annotated[
+        Literal["index", "download", "check", "unpack", "done"] | None, Says(text="what it does while it runs")
+    ]
+    doing: Annotated[str | None, Says(text="the file that it is at, or other words for people")]
+    done_bytes: Annotated[int, Says(text="of this step")]
+    total_bytes: Annotated[int, Says(text="of this step; 0: nobody knows")]
+    image_version: Annotated[str | None, Says(text="the version that is there now")]
+    fresh: Annotated[bool | None, Says(text="false: this version was there already")]
+    problem: Annotated[str | None, Says(text="why there is no image, and what to do")]
 
 
 class CacheStatus(TypedDict):
@@ -256,6 +294,12 @@ def _image_routes(api: Blueprint, ctx: Context) -> None:
         """Every version of every image."""
         return [row for row in images.list_images(ctx) if all(row[key] == value for key, value in query.items())]
 
+    @api.post("/images")
+    @told(takes=ImageWanted, gives=ImageImport, status=202, problems=(409,), once=True)
+    def import_image(body: dict[str, Any]) -> Any:
+        """Begins to import an image; `GET /image-imports/NAME` tells how far it is."""
+        return image_imports.ask(ctx, body.pop("name"), actor=g.actor, **body)
+
     @api.get("/images/<name>")
     @told(gives=list[ImageInFull], problems=(404,))
     def show_image(name: str) -> Any:
@@ -274,3 +318,21 @@ def _image_routes(api: Blueprint, ctx: Context) -> None:
         """Removes every version of an image that nobody needs."""
         images.remove(ctx, name, who=g.who)
         return {}
+
+    @api.get("/image-imports")
+    @told(gives=ImageImport, pages=_BY_NAME)
+    def list_image_imports() -> Any:
+        """The last import of each image that the server was asked for."""
+        return image_imports.list_imports(ctx)
+
+    @api.get("/image-imports/<name>")
+    @told(gives=ImageImport, problems=(404,))
+    def show_image_import(name: str) -> Any:
+        """How far an import is, or how it ended."""
+        return image_imports.show(ctx, name)
+
+    @api.post("/image-imports/<name>/cancel")
+    @told(gives=ImageImport, problems=(404, 409), once=True)
+    def cancel_image_import(name: str) -> Any:
+        """Ends an import; nothing of it becomes an image."""
+        return image_imports.cancel(ctx, name, who=g.who)

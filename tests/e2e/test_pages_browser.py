@@ -27,7 +27,7 @@ from pxeforge.app.settings import Settings
 from pxeforge.domain.user_role import UserRole
 from pxeforge.services import accounts, hosts, installer_log, power, profiles, racks, rules
 from pxeforge.services.context import Context
-from pxeforge.store.tables import PowerOrder, PowerOrderHost
+from pxeforge.store.tables import ImageImport, PowerOrder, PowerOrderHost
 from tests.conftest import ACCOUNT, write_image
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -570,6 +570,13 @@ def furnish(ctx: Context) -> None:
                 "disks": [{"name": f"nvme{one}", "size_bytes": 1_920 * 10**9, "model": "MZQL21T9", "system": one == 0,
                            "serial": f"S{number:02}X{one}"} for one in range(3)],
             }  # fmt: skip
+        for name, state in (("memtest", "running"), ("ipxe", "failed")):
+            session.merge(ImageImport(
+                name=name, id=name, source="package", state=state, asked_by="ann", asked_via="session",
+                asked_at=ctx.clock(), started_at=ctx.clock(), ended_at=ctx.clock() if state == "failed" else None,
+                step="download", doing="pool/x.deb", done_bytes=12_000_000, total_bytes=48_000_000,
+                problem="the mirror cannot be reached at http://deb.debian.org/ (timed out): is it up?",
+            ))  # fmt: skip
     for name in ("bulk-11", "bulk-12"):
         settings = {"driver": "ipmi", "address": f"10.99.9.{name[-2:]}", "user": "ops"}
         power.set_power(ctx, name, settings, password="s3cret-BMC", who="test")

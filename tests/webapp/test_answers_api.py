@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pxeforge.services import arming, events, hosts, profiles
+from pxeforge.domain.user_role import UserRole
+from pxeforge.services import accounts, arming, events, hosts, image_imports, profiles
 from pxeforge.services.context import Context
+from pxeforge.services.import_progress import ImportStage, Progress
 from tests.conftest import ACCOUNT, MAC
 
 from .conftest import PASSWORD, SITE
@@ -45,6 +47,47 @@ def test_an_image_is_verified_by_whoever_asks(ask: Any, ctx: Context) -> None:
     assert events.recent(ctx, limit=1)[0]["who"] == "admin"
     (ctx.data_dir / "images/debian-13/20250803/linux").unlink()
     assert "linux is missing" in ask("POST", "/images/debian-13/verify")["faults"][0]
+
+
+def test_an_import_is_asked_for_watched_and_cancelled(ask: Any, ctx: Context) -> None:
+    assert ask("GET", "/image-imports") == []
+    asked = ask("POST", "/images", {"name": "memtest"}, status=202)
+    assert (asked["name"], asked["state"], asked["asked_by"]) == ("memtest", "waiting", "admin")
+    assert "being imported already" in ask("POST", "/images", {"name": "memtest"}, status=409)["detail"]
+    taken = image_imports.take(ctx)
+    assert taken is not None
+    image_imports.tell(ctx, taken.id, Progress(stage=ImportStage.DOWNLOAD, done_bytes=1, total_bytes=2, note="x"))
+    shown = ask("GET", "/image-imports/memtest")
+    assert (shown["state"], shown["step"], shown["done_bytes"], shown["total_bytes"]) == ("running", "download", 1, 2)
+    assert ask("GET", "/image-imports") == [shown]
+    assert ask("POST", "/image-imports/memtest/cancel")["state"] == "cancelled"
+    ask("POST", "/image-imports/memtest/cancel", status=409)
+    assert "nobody asked" in ask("GET", "/image-imports/ipxe", status=404)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "name"),
+        ({"name": "rocky-9"}, "comes from an ISO file"),
+        ({"name": "debian-13", "source": "iso"}, "source"),
+        ({"name": "debian-13", "mirror": "file:///etc/passwd"}, "no mirror address"),
+        ({"name": "debian-13", "keyring": "/etc/passwd"}, "keyring"),
+    ],
+)
+def test_no_import_has_to_do_with_files_of_the_server(ask: Any, body: dict[str, Any], says: str) -> None:
+    assert says in ask("POST", "/images", body, status=400)["detail"]
+    assert ask("GET", "/image-imports") == []
+
+
+def test_an_operator_names_no_mirror(app: Any, ctx: Context) -> None:
+    accounts.add(ctx, "op", PASSWORD, role=UserRole.OPERATOR, who="test")
+    login = {"Authorization": "Basic " + b64encode(f"op:{PASSWORD}".encode()).decode()}
+    for body, status in (({"mirror": "http://10.0.0.1/debian"}, 403), ({}, 202)):
+        reply = app.test_client().post(
+            "/api/v1/images", json={"name": "debian-13", **body}, base_url=SITE, headers=login
+        )
+        assert reply.status_code == status, reply.get_data(as_text=True)
 
 
 def test_a_profile_is_cloned(ask: Any) -> None:

@@ -61,6 +61,7 @@ def test_a_word_of_an_address_is_no_name_that_would_hide_behind_it(told: dict[st
         ("/profiles", "profile", frozenset()),
         ("/users", "name", frozenset()),
         ("/images", "name", frozenset()),
+        ("/image-imports", "name", frozenset()),
         ("/runs", "run", frozenset()),
         ("/webhooks", "webhook", frozenset()),
     ):
@@ -84,7 +85,7 @@ def test_what_is_edited_takes_a_version_and_what_is_done_a_key(told: dict[str, A
     } <= with_header("If-Match")  # fmt: skip
     assert {
         ("post", "/hosts"), ("post", "/hosts/import"), ("post", "/hosts/{host}/arm"), ("post", "/deploy"),
-        ("post", "/verify"), ("post", "/hosts/assign"), ("post", "/webhooks"),
+        ("post", "/verify"), ("post", "/hosts/assign"), ("post", "/webhooks"), ("post", "/images"),
     } <= with_header("Idempotency-Key")  # fmt: skip
     assert {("put", "/hosts/{host}/power"), ("put", "/racks/{rack}")} == with_header("If-None-Match")
     assert {("get", one) for one in ("/hosts", "/events", "/rules", "/racks")} <= with_header("cursor")

@@ -180,7 +180,7 @@ def _order() -> Order:
     field = {"install": "profile", "rescue": "rescue_profile", "menu": "menu_profile"}.get(what)
     names = tuple(name for name in form.getlist(field) if name) if field else ()
     if field and not names:
-        raise Problem("there is no profile to arm for: import an image first (`pxeforge image import debian-13`)")
+        raise Problem("there is no profile to arm for: import an image first, in Images")
     return Order(what=what, profiles=names, for_s=for_s_of(form.get("for_s")), timeout_s=_timeout_s(form))
 
 

@@ -137,7 +137,7 @@ def _profile(ctx: Context, chosen: Sequence[str], name: str) -> ResponseReturnVa
     if name:
         profiles.show(ctx, name)  # raises NotFound
     elif request.form.get("do") == "meant":
-        raise Problem("there is no profile yet: import an image first (`pxeforge image import debian-13`)")
+        raise Problem("there is no profile yet: import an image first, in Images")
     did = f"{name} is now the profile of" if name else "no profile is intended any more for"
     return _edit(ctx, chosen, {"settings": {"profile": name or None}}, did)
 

@@ -28,7 +28,7 @@ def add_routes(pages: Blueprint, ctx: Context) -> None:
         g.back = url_for("pages.profile_list", _anchor="add")
         name, image = request.form.get("name", "").strip(), request.form.get("image", "")
         if not image:
-            raise Problem("a profile needs an image: import one first (`pxeforge image import debian-13`)")
+            raise Problem("a profile needs an image: import one first, in Images")
         template = answer_templates.default_template(ctx, images.newest(ctx, image))
         if template is None:
             raise Problem(f"there is no answer template for the installer of {image}: choose another image")
