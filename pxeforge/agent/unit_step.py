@@ -11,6 +11,7 @@ from pxeforge.agent.execution import Execution, StepFailed
 from pxeforge.agent.step import Finding, Step
 
 _PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "InvocationID", "NeedDaemonReload")
+_ASKED_AGAIN_S = (1.0, 5.0)
 _BECOMING = frozenset({"activating", "reloading"})
 
 
@@ -97,7 +98,13 @@ class UnitStep(Step):
         raise StepFailed(message, "\n".join(part for part in (printed, status.output) if part))
 
     def _show(self) -> dict[str, str]:
-        ran = self.execution.run(["systemctl", "show", f"--property={','.join(_PROPERTIES)}", self.params["name"]])
+        command = ["systemctl", "show", f"--property={','.join(_PROPERTIES)}", self.params["name"]]
+        ran = self.execution.run(command)
+        for pause_s in _ASKED_AGAIN_S:  # a systemd that executes itself anew, or is very slow, drops who asks
+            if ran.code == 0:
+                break
+            self.execution.pause(pause_s)
+            ran = self.execution.run(command)
         if ran.code != 0:
             raise StepFailed(f"systemctl cannot tell the state of {self.params['name']}", ran.output)
         found = dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)

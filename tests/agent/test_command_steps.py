@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pxeforge.agent import package_steps
+from pxeforge.agent import package_steps, unit_step
 from pxeforge.agent.changes import Changes
 
 from .fake_host import do, program
@@ -225,6 +225,23 @@ def test_a_unit_is_restarted_once_for_a_change_also_one_of_an_earlier_task_or_li
     assert [do(tmp_path, "unit", UNIT)["status"] for _ in range(2)] == ["changed", "ok"]
     verbs = [line.split()[0] for line in (tmp_path / "systemctl.log").read_text().splitlines()]
     assert verbs.count("restart") == 1
+
+
+@pytest.mark.parametrize(("dropped", "status"), [(2, "ok"), (3, "failed")])
+def test_a_systemd_that_drops_who_asks_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropped: int, status: str
+) -> None:
+    monkeypatch.setattr(unit_step, "_ASKED_AGAIN_S", (0.0, 0.0))
+    unit_host(tmp_path, active="active")
+    (tmp_path / "enabled").write_text("enabled\n")
+    (tmp_path / "left").write_text("x\n" * dropped)
+    deaf = '[ -s left ] && { sed -i 1d left; echo "Transport endpoint is not connected" >&2; exit 1; }\n'
+    program(tmp_path, "systemctl", deaf + SYSTEMCTL)
+    result = do(tmp_path, "unit", {**UNIT, "settle_s": 0.0})
+    assert result["status"] == status, result
+    if status == "failed":
+        assert result["message"] == "systemctl cannot tell the state of db.service"
+        assert "not connected" in result["output"]
 
 
 def test_a_password_is_never_on_a_command_line(tmp_path: Path) -> None:
