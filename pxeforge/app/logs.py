@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Every field that a line may have beside time, level, process and event. A test holds all calls to it.
 FIELDS: Final[Mapping[str, str]] = {
     "mac": "MAC address of the host",
+    "host": "id of a host",
+    "order": "id of an order for the power of many hosts",
     "peer": "IP address of who spoke to us",
     "address": "an IP address that the line is about",
     "interface": "network interface of ours",

@@ -75,8 +75,8 @@ def test_profiles_roles_states_images_and_blueprints_are_suggested(tab: Suggest,
     assert "keystone" in tab("host", "add", "--role", "key")
     assert tab("role", "show", "keys") == ["keystone"]
     assert tab("image", "verify", "deb") == ["debian-13"]
-    assert tab("deploy", "two") == ["two-nodes"]
-    assert tab("blueprint", "show", "two") == ["two-nodes"]
+    assert tab("deploy", "two") == ["two-back-ends", "two-nodes"]
+    assert tab("blueprint", "show", "two-n") == ["two-nodes"]
 
 
 def test_without_a_server_or_for_one_elsewhere_nothing_is_suggested_and_nothing_is_made(

@@ -182,7 +182,7 @@ def test_an_account_that_is_not_let_in_is_named_with_its_place_and_without_its_p
     assert first.startswith(f"user placement, [keystone_authtoken] of {tmp_path}/placement.conf: POST {keystone}")
     assert ": 401 " in first
     assert second.startswith(f"nova at the database of 10.0.0.1, [api_database] of {tmp_path}/nova.conf: ")
-    assert "of-" not in said
+    assert "of-" not in said.replace(str(tmp_path), "")
 
 
 def test_a_user_whom_other_services_would_not_trust_is_named(
