@@ -27,7 +27,7 @@ from pxeforge.services import install_tokens
 HOST = "n1"
 PROFILE = IMAGE
 ROLES: Final = ("base", "mariadb")
-CLOUD_ROLES: Final = ("base", "mariadb", "memcached", "keystone")
+CLOUD_ROLES: Final = ("base", "mariadb", "memcached", "keystone")  # ten minutes more
 _BOOT_S = 300
 _INSTALL_S = 3600
 _DEPLOY_S = 3600

@@ -1,4 +1,4 @@
-"""From power-on to a token of keystone, on real firmware, with a real debian-installer and a real MariaDB."""
+"""From power-on to a verified service, on real firmware, a real debian-installer, a real MariaDB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from pxeforge.lab.journey import CLOUD_ROLES, HOST, PROFILE, STORAGE, Journey, digest_of
+from pxeforge.lab.journey import HOST, PROFILE, ROLES, STORAGE, Journey, digest_of
 from pxeforge.lab.keeper import lab_mac
 from pxeforge.lab.qemu import Machine, further_disk, make_disk
 from tests.e2e.conftest import LabMaker
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def journey(make_lab: LabMaker) -> Iterator[Journey]:
-    one = Journey(make_lab("journey", hosts=2), say, kill_server=True, roles=CLOUD_ROLES)
+    one = Journey(make_lab("journey", hosts=2), say, kill_server=True)
     yield one
     say("where the time went:\n" + one.stages())
     one.machine.power_off()
@@ -154,19 +154,16 @@ class TestTheWholeWay:
         table = page.get("roles")
         assert journey.mac in table
         host_id = journey.lab.json("host", "show", HOST)["id"]
-        for role in CLOUD_ROLES:  # ticked and given: each makes the draft longer
+        for role in ROLES:  # ticked and given: each makes the draft longer
             wish = {**draft_in(table), "host": host_id, "do": f"give {role}"}
             table = page.post("roles/draft", table, wish).text
         assert not journey.lab.json("host", "show", HOST)["roles"]
         assert page.post("roles", table, draft_in(table)).status_code == 303
-        assert set(journey.lab.json("host", "show", HOST)["roles"]) == set(CLOUD_ROLES)
+        assert set(journey.lab.json("host", "show", HOST)["roles"]) == set(ROLES)
 
-    def test_9_deploy_verify_a_token_of_keystone_and_a_second_deploy_that_changes_nothing(
-        self, journey: Journey
-    ) -> None:
+    def test_9_deploy_verify_and_a_second_deploy_that_changes_nothing(self, journey: Journey) -> None:
         journey.deploy()
         journey.verify()
-        journey.token()
         journey.deploy_again()
         assert journey.lab.json("host", "show", HOST)["state"] == "ready"
 
