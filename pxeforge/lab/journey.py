@@ -216,7 +216,7 @@ class Journey:
 
     def token(self) -> None:
         """The cloud's administrator gets a token from the rack's wire, and nobody gets one with another password."""
-        right = self.lab.pxeforge("secret", "show", "keystone_admin").stdout.strip()
+        right = self.lab.pxeforge("secret", "show", "keystone_admin", "--reveal").stdout.strip()
         codes = [self._asked_for_a_token(password) for password in (right, f"{right}x")]
         if codes != ["201", "401"]:
             raise JourneyFailed(f"keystone answered the right password with {codes[0]}, a wrong one with {codes[1]}")
